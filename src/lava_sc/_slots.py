@@ -1,0 +1,226 @@
+"""The names under which results are stored, and the order in which they depend on each other.
+
+No other module spells a name in ``obs``, ``obsm``, ``varm`` or ``uns``: writers call :func:`store`, readers :func:`load`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from anndata import AnnData
+
+Container = Literal["obs", "obsm", "varm", "uns"]
+
+#: Gene mask written by :func:`lava_sc.pp.select_genes`, read by :func:`lava_sc.tl.locality_corr`.
+GENE_MASK: Final = "lava_genes"
+_PARAMS: Final = "params"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call that stores results: its function, the step it builds on, and where its fields live."""
+
+    function: str
+    builds_on: str | None
+    fields: Mapping[str, Container] = field(default_factory=dict)
+
+
+STEPS: Final[Mapping[str, Step]] = {
+    "localities": Step(
+        "lava_sc.tl.localities",
+        builds_on=None,
+        fields={
+            "probes": "uns",
+            "placement": "uns",
+            "localities": "obsm",
+            "in_degree": "obs",
+            "locality_in_degree": "obs",
+        },
+    ),
+    "locality_corr": Step(
+        "lava_sc.tl.locality_corr",
+        builds_on="localities",
+        fields={"genes": "uns", "defined": "uns", "C": "uns", "evidence": "uns"},
+    ),
+    "amf": Step(
+        "lava_sc.tl.amf",
+        builds_on="locality_corr",
+        fields={
+            "modules": "uns",
+            "presences": "uns",
+            "runs": "uns",
+            "cell_presences": "obsm",
+            "gene_weights": "varm",
+        },
+    ),
+    "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
+    "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns"}),
+}
+
+_STEP_OF: Final = {name: step for step, spec in STEPS.items() for name in spec.fields}
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Names derived from one ``key_added``."""
+
+    key: str
+
+    @property
+    def in_degree(self) -> str:
+        """``obs``: in-degree centrality of the cell."""
+        return f"{self.key}_in_degree"
+
+    @property
+    def locality_in_degree(self) -> str:
+        """``obs``: fraction of the localities that contain the cell."""
+        return f"{self.key}_locality_in_degree"
+
+    @property
+    def localities(self) -> str:
+        """``obsm``: membership, cells × localities."""
+        return f"{self.key}_localities"
+
+    @property
+    def cell_presences(self) -> str:
+        """``obsm``: mean presence over the localities that contain the cell."""
+        return f"{self.key}_presences"
+
+    @property
+    def gene_weights(self) -> str:
+        """``varm``: weight of each gene in each module."""
+        return f"{self.key}_gene_weights"
+
+    def name(self, field_name: str) -> str:
+        """The name of a field within its container."""
+        return field_name if _container_kind(field_name) == "uns" else str(getattr(self, field_name))
+
+    def where(self, field_name: str) -> str:
+        """How a user reaches a field, for messages."""
+        kind = _container_kind(field_name)
+        return f'uns["{self.key}"]["{field_name}"]' if kind == "uns" else f'{kind}["{self.name(field_name)}"]'
+
+
+def _container_kind(field_name: str) -> Container:
+    return STEPS[_STEP_OF[field_name]].fields[field_name]
+
+
+def _container(adata: AnnData, slots: Slots, field_name: str) -> Any:
+    kind = _container_kind(field_name)
+    return adata.uns.get(slots.key, {}) if kind == "uns" else getattr(adata, kind)
+
+
+def has(adata: AnnData, key: str, field_name: str) -> bool:
+    """Whether a field is stored."""
+    slots = Slots(key)
+    return slots.name(field_name) in _container(adata, slots, field_name)
+
+
+def load(adata: AnnData, key: str, field_name: str) -> Any:
+    """Read a field.
+
+    Raises
+    ------
+    ValueError
+        If the step that stores it has not been run; the message names that step.
+    """
+    slots = Slots(key)
+    if not has(adata, key, field_name):
+        msg = (
+            f"adata.{slots.where(field_name)} is missing: expected the result of "
+            f"{STEPS[_STEP_OF[field_name]].function}; call it first, with key {key!r}."
+        )
+        raise ValueError(msg)
+    return _container(adata, slots, field_name)[slots.name(field_name)]
+
+
+def load_params(adata: AnnData, key: str, step: str) -> dict[str, Any]:
+    """The arguments of a step as it was last run; arguments that were ``None`` are absent.
+
+    Raises
+    ------
+    ValueError
+        If the step has not been run.
+    """
+    load(adata, key, next(iter(STEPS[step].fields)))
+    return dict(adata.uns[key].get(_PARAMS, {}).get(step, {}))
+
+
+def all_params(adata: AnnData, key: str) -> dict[str, dict[str, Any]]:
+    """The arguments of every step that was run, in the order of the steps."""
+    params = adata.uns.get(key, {}).get(_PARAMS, {})
+    return {step: dict(params[step]) for step in STEPS if step in params}
+
+
+def store(adata: AnnData, key: str, step: str, fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Write all fields of a step and its arguments, after dropping what it and later steps had stored before."""
+    if set(fields) != set(STEPS[step].fields):
+        msg = f"step {step!r} stores {sorted(STEPS[step].fields)}, got {sorted(fields)}"
+        raise RuntimeError(msg)
+    if adata.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it
+        adata._init_as_actual(adata.copy())
+    _own_uns(adata, key)
+    slots = Slots(key)
+    _drop_from(adata, slots, step)
+    for name, value in fields.items():
+        _container(adata, slots, name)[slots.name(name)] = value
+    plain = {name: _writable(value) for name, value in params.items() if value is not None}
+    adata.uns[key][_PARAMS][step] = plain
+
+
+@contextmanager
+def all_or_nothing(adata: AnnData) -> Iterator[None]:
+    """Put everything back that steps stored within the block, should one of them fail.
+
+    Steps replace what they store and change none of it in place, so remembering references is enough.
+    """
+    if adata.is_view:
+        adata._init_as_actual(adata.copy())
+    frames = {name: getattr(adata, name).copy() for name in ("obs", "var")}
+    mappings = {name: dict(getattr(adata, name)) for name in ("obsm", "varm", "uns")}
+    try:
+        yield
+    except BaseException:
+        for name, frame in frames.items():
+            setattr(adata, name, frame)
+        for name, before in mappings.items():
+            holder = getattr(adata, name)
+            for added in set(holder) - set(before):
+                del holder[added]
+            for field_name, value in before.items():
+                holder[field_name] = value
+        raise
+
+
+def _own_uns(adata: AnnData, key: str) -> None:
+    """Give this object dictionaries of its own: ``concat`` and shallow copies may share theirs with another object."""
+    own = dict(adata.uns.get(key, {}))
+    own[_PARAMS] = dict(own.get(_PARAMS, {}))
+    adata.uns[key] = own
+
+
+def _drop_from(adata: AnnData, slots: Slots, step: str) -> None:
+    for field_name in STEPS[step].fields:
+        holder = _container(adata, slots, field_name)
+        if slots.name(field_name) in holder:
+            del holder[slots.name(field_name)]
+    adata.uns[slots.key][_PARAMS].pop(step, None)
+    for later, spec in STEPS.items():
+        if spec.builds_on == step:
+            _drop_from(adata, slots, later)
+
+
+def _writable(value: Any) -> Any:
+    """A value that h5ad and zarr hold: scalars, strings and arrays as they are, sequences as arrays, the rest as text."""
+    if isinstance(value, bool | int | float | str | np.generic | np.ndarray):
+        return value
+    if isinstance(value, list | tuple):
+        return np.array(value if all(isinstance(v, bool | int | float) for v in value) else [str(v) for v in value])
+    return str(value)

@@ -1,0 +1,127 @@
+"""Checks on what users pass in. Each raises one sentence: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from lava_sc._types import DataMatrix
+
+_SAMPLED_ROWS = 1000
+
+
+def annotated(adata: Any) -> None:
+    """Refuse anything that is not an AnnData object."""
+    from anndata import AnnData
+
+    if not isinstance(adata, AnnData):
+        msg = f"Found {type(adata).__name__} as first argument, expected an AnnData object; read one with anndata.read_h5ad."
+        raise TypeError(msg)
+
+
+def key(key: str) -> None:
+    """Refuse keys that files cannot hold."""
+    if not isinstance(key, str) or not key or "/" in key:
+        msg = f"Found key {key!r}, expected a non-empty string without '/'; choose another key_added."
+        raise ValueError(msg)
+
+
+def in_range(name: str, value: float, low: float, high: float, *, integer: bool = False) -> None:
+    """Refuse numbers outside of [low, high]."""
+    number = isinstance(value, int | np.integer) if integer else isinstance(value, int | float | np.number)
+    if isinstance(value, bool) or not number or not low <= value <= high:
+        kind = "a whole number" if integer else "a number"
+        bound = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+        msg = f"Found {name}={value!r}, expected {kind} {bound}; change {name}."
+        raise ValueError(msg)
+
+
+def one_of(name: str, value: object, known: Sequence[object]) -> None:
+    """Refuse values that are not in a list."""
+    if value not in known:
+        msg = f"Found {name}={value!r}, expected one of {', '.join(map(repr, known))}; change {name}."
+        raise ValueError(msg)
+
+
+def column_names(what: str, name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is not among those there are, and list these."""
+    if name not in known:
+        there = ", ".join(map(repr, known)) or "none"
+        msg = f"Found no {what} {name!r}, expected one of those there are ({there}); change the name."
+        raise ValueError(msg)
+
+
+def unique_var_names(adata: AnnData) -> None:
+    """Refuse duplicated gene names: results are stored by gene."""
+    duplicated = adata.var_names[adata.var_names.duplicated()].unique()
+    if len(duplicated):
+        msg = (
+            f"Found {len(duplicated)} duplicated names in adata.var_names (e.g. {str(duplicated[0])!r}), "
+            f"expected unique ones; call adata.var_names_make_unique() first."
+        )
+        raise ValueError(msg)
+
+
+def finite(X: DataMatrix, where: str) -> None:
+    """Refuse NaN and infinite values."""
+    values = _stored(X)
+    if values.dtype.kind in "biu":
+        return
+    bad = int(values.size - np.isfinite(values).sum())
+    if bad:
+        msg = f"Found {bad} NaN or infinite values in {where}, expected finite numbers; drop or impute them first."
+        raise ValueError(msg)
+
+
+def warn_about_values(X: DataMatrix, where: str, *, stacklevel: int = 3) -> None:
+    """Warn when the matrix looks like raw counts or like scaled data; judged on the first 1,000 cells."""
+    if looks_scaled(X):
+        msg = (
+            f"{where} holds negative values and looks scaled: ranks are unaffected, but cells without a gene's "
+            f"transcripts need not be tied any more and the tie filter may miss them; log-normalised values are better."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+    elif looks_like_counts(X):
+        msg = (
+            f"{where} holds whole numbers only and looks like raw counts: correlations of counts follow sequencing "
+            f"depth; normalise and log-transform first (or pass covariates= with the depth)."
+        )
+        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+
+
+def looks_scaled(X: DataMatrix) -> bool:
+    """Whether the first 1,000 cells hold negative values."""
+    values = _first_values(X)
+    return values.dtype.kind != "b" and bool(values.min(initial=0) < 0)
+
+
+def looks_like_counts(X: DataMatrix) -> bool:
+    """Whether the first 1,000 cells hold whole numbers only, and some above 1."""
+    values = _first_values(X)
+    if values.dtype.kind == "b":
+        return False
+    return bool(values.max(initial=0) > 1) and (values.dtype.kind in "iu" or not np.mod(values, 1).any())
+
+
+def _first_values(X: DataMatrix) -> NDArray[Any]:
+    return _stored(X[:_SAMPLED_ROWS])
+
+
+def _stored(X: DataMatrix) -> NDArray[Any]:
+    """Values of an array, (k,): all of a dense one, the entries of a sparse one."""
+    return X.reshape(-1) if isinstance(X, np.ndarray) else np.asarray(X.data)
+
+
+def looks_like_ensembl(names: Sequence[str], share: float = 0.9) -> bool:
+    """Whether at least ``share`` of the names are Ensembl gene ids."""
+    hits = sum(bool(re.match(r"ENS[A-Z]*G\d+", str(name))) for name in names)
+    return len(names) > 0 and hits >= share * len(names)
