@@ -1,0 +1,40 @@
+"""Workers and progress bars shared by the kernels."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PROGRESS_DELAY: Final = 2.0  # seconds before a bar appears: what is done by then needs none
+
+
+def resolve_n_jobs(n_jobs: int | None) -> int:
+    """Number of workers; ``None`` means every core this process may use."""
+    if n_jobs is not None:
+        return n_jobs
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def progress(iterable: Iterable[T] | None = None, *, desc: str, total: int | None = None) -> tqdm[T]:
+    """A progress bar that shows itself only when the work takes longer than two seconds."""
+    return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False)
+
+
+def thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None, desc: str) -> list[R]:
+    """Results in the order of the items, whatever the number of workers; BLAS is held to one thread in each."""
+    workers = min(resolve_n_jobs(n_jobs), max(len(items), 1))
+    with threadpool_limits(limits=1, user_api="blas"):
+        if workers == 1:
+            return [function(item) for item in progress(items, desc=desc)]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(progress(pool.map(function, items), desc=desc, total=len(items)))

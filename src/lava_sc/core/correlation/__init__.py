@@ -1,0 +1,1 @@
+"""Correlations between features within each locality, and which of them are evidence."""

@@ -1,0 +1,66 @@
+"""Taking covariates out of the features' scores: partial correlation within one locality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.stats import rankdata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from lava_sc._types import FloatArray, IntArray
+
+_RANK_TOLERANCE: Final = 1e-8  # singular values below this share of the largest are collinear covariates
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """A quantity of every sample that correlations are to be adjusted for.
+
+    Attributes
+    ----------
+    values
+        (E,) numbers, or codes when ``categorical``.
+    categorical
+        Whether the values are levels, each of which gets an indicator.
+    """
+
+    values: NDArray[Any]
+    categorical: bool
+
+
+def covariate_basis(covariates: Sequence[Covariate], rows: IntArray, *, ranked: bool) -> FloatArray:
+    """Orthonormal basis (q, n) of the centred covariates over some rows; q is the number of degrees of freedom they take.
+
+    Numeric covariates enter as average ranks when ``ranked`` (partial Spearman), else as they are.
+    """
+    columns: list[FloatArray] = []
+    for covariate in covariates:
+        local = covariate.values[rows]
+        if covariate.categorical:
+            columns += [(local == level).astype(np.float64) for level in np.unique(local)]
+        else:
+            columns.append(rankdata(local) if ranked else np.asarray(local, dtype=np.float64))
+    scaled = [_unit(column - column.mean()) for column in columns]
+    if not scaled:
+        return np.empty((0, len(rows)))
+    _, singular, basis = np.linalg.svd(np.vstack(scaled), full_matrices=False)
+    return basis[singular > _RANK_TOLERANCE * max(singular[0], 1.0)]
+
+
+def residuals(scores: FloatArray, basis: FloatArray) -> FloatArray:
+    """Centred scores (d, n) less their projection on an orthonormal basis (q, n)."""
+    adjusted = scores
+    for direction in basis:  # row by row: each feature's numbers do not depend on the other features
+        adjusted = adjusted - (adjusted * direction).sum(axis=1, keepdims=True) * direction
+    return adjusted
+
+
+def _unit(values: FloatArray) -> FloatArray:
+    norm = np.linalg.norm(values)
+    return values / norm if norm > 0 else values
