@@ -1,0 +1,12 @@
+"""Tools: each computes one step and stores it in the AnnData object."""
+
+from __future__ import annotations
+
+from lava_sc.tl.amf import amf
+from lava_sc.tl.explain import explain
+from lava_sc.tl.localities import localities
+from lava_sc.tl.locality_corr import locality_corr
+from lava_sc.tl.module_genes import module_genes
+from lava_sc.tl.ora import ora
+
+__all__ = ["amf", "explain", "localities", "locality_corr", "module_genes", "ora"]

@@ -1,0 +1,127 @@
+"""The whole way in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lava_sc import _validate
+from lava_sc._logging import logger
+from lava_sc._slots import all_or_nothing, load
+from lava_sc.pp.select_genes import select_genes
+from lava_sc.tl.amf import amf
+from lava_sc.tl.localities import localities
+from lava_sc.tl.locality_corr import locality_corr
+from lava_sc.tl.module_genes import module_genes
+from lava_sc.tl.ora import ora
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+    from lava_sc._types import BoolArray, GeneSets, SeedLike
+
+_DEFAULT_MODULES = 9
+
+
+def explain(  # noqa: PLR0913  # the arguments of six steps that most users want to set
+    adata: AnnData,
+    n_modules: int | None = None,
+    *,
+    use_rep: str | None = None,
+    n_neighbors: int | None = None,
+    overlap: float = 3.0,
+    mask_var: str | Sequence[bool] | BoolArray | None = None,
+    n_top_genes: int | None = 1000,
+    gene_symbols: str | None = None,
+    layer: str | None = None,
+    covariates: str | Sequence[str] | None = None,
+    fdr: float | None = 0.05,
+    gamma: float = 1e-4,
+    n_runs: int = 10,
+    gene_sets: GeneSets | Sequence[GeneSets] | None = None,
+    rng: SeedLike = 0,
+    n_jobs: int | None = None,
+    key_added: str = "lava",
+    copy: bool = False,
+) -> AnnData | None:
+    """Explain an embedding: localities, genes, correlations, modules and, with gene sets, what these stand for.
+
+    Calls, in this order, :func:`lava_sc.tl.localities`, :func:`lava_sc.pp.select_genes` (among the genes that are
+    defined in these localities), :func:`lava_sc.tl.locality_corr`, :func:`lava_sc.tl.amf`,
+    :func:`lava_sc.tl.module_genes` and, with ``gene_sets``, :func:`lava_sc.tl.ora`. Each can be called by itself for
+    more control.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with an embedding and log-normalised values.
+    n_modules
+        Number of modules. ``None`` takes 9, the paper's number for both of its data sets, or the number of localities
+        if that is smaller.
+    use_rep, n_neighbors, overlap
+        See :func:`lava_sc.tl.localities`.
+    mask_var
+        Genes to correlate, see :func:`lava_sc.tl.locality_corr`. ``None`` selects genes anew.
+    n_top_genes, gene_symbols
+        See :func:`lava_sc.pp.select_genes`; of no account with ``mask_var``, but for ``gene_symbols`` and gene sets.
+    layer
+        Layer to take instead of ``X``.
+    covariates, fdr
+        See :func:`lava_sc.tl.locality_corr`.
+    gamma, n_runs
+        See :func:`lava_sc.tl.amf`.
+    gene_sets
+        See :func:`lava_sc.tl.ora`; left out, that step is not run.
+    rng
+        Seed or generator.
+    n_jobs
+        Number of threads, all cores when ``None``; changes no result.
+    key_added
+        Key under which everything is stored.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the fields of all functions named above. If a step fails, ``adata`` is left as it was.
+
+    Raises
+    ------
+    ValueError
+        As the functions named above.
+
+    Examples
+    --------
+    >>> import lava_sc as lava
+    >>> adata = lava.datasets.pbmc68k()
+    >>> lava.tl.explain(adata, n_modules=4)
+    >>> lava.pl.modules(adata)
+    """
+    _validate.annotated(adata)
+    adata = adata.copy() if copy else adata
+    with all_or_nothing(adata):
+        localities(
+            adata,
+            use_rep=use_rep,
+            n_neighbors=n_neighbors,
+            overlap=overlap,
+            rng=rng,
+            n_jobs=n_jobs,
+            key_added=key_added,
+        )
+        if mask_var is None:
+            select_genes(
+                adata, n_top_genes=n_top_genes, localities_key=key_added, layer=layer, gene_symbols=gene_symbols
+            )
+        locality_corr(
+            adata, mask_var=mask_var, layer=layer, covariates=covariates, fdr=fdr, n_jobs=n_jobs, key=key_added
+        )
+        if n_modules is None:
+            n_modules = min(_DEFAULT_MODULES, load(adata, key_added, "C").shape[0])
+            logger.info("n_modules not given: %d", n_modules)
+        amf(adata, n_modules, gamma=gamma, n_runs=n_runs, rng=rng, n_jobs=n_jobs, key=key_added)
+        module_genes(adata, key=key_added)
+        if gene_sets is not None:
+            ora(adata, gene_sets, gene_symbols=gene_symbols, key=key_added)
+    return adata if copy else None

@@ -1,0 +1,156 @@
+"""Step 1: localities over an embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from lava_sc import _read, _validate
+from lava_sc._logging import logger
+from lava_sc._slots import store
+from lava_sc.core.neighbors import neighborhoods
+from lava_sc.core.placement import locality_in_degree, n_localities, place_probes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from lava_sc._types import SeedLike
+    from lava_sc.core.placement import Placement
+
+_MIN_NEIGHBORS = 3
+_SMALLEST_DEFAULT, _LARGEST_DEFAULT, _PER_ROOT_CELL = 50, 500, 4
+
+
+def localities(
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    n_neighbors: int | None = None,
+    overlap: float = 3.0,
+    max_evals: int = 30,
+    rng: SeedLike = 0,
+    n_jobs: int | None = None,
+    key_added: str = "lava",
+    copy: bool = False,
+) -> AnnData | None:
+    """Place overlapping neighbourhoods, the *localities*, over an embedding.
+
+    A locality is the ``n_neighbors`` cells nearest to a *probe*, a free point of the embedding. The probes are placed
+    such that the share of the localities that contain a cell matches the share of all cells' neighbourhoods that do
+    (its in-degree): dense and sparse parts of the map are represented alike (paper, Section 2.1).
+
+    Parameters
+    ----------
+    adata
+        Annotated data, E cells.
+    use_rep
+        Key of ``adata.obsm`` with the embedding, of any dimension; ``"umap"`` means ``"X_umap"``. ``None`` takes the
+        first of ``X_umap``, ``X_tsne``, ``X_pca`` there is.
+    n_neighbors
+        Cells in each locality, n. ``None`` takes 4·√E, but at least 50 (a correlation over fewer cells is mostly
+        noise), at most 500 (the paper's choice for an atlas) and at most E/2.
+    overlap
+        Mean number of localities that contain a cell, o; there are ℓ = E·o/n localities, rounded. The paper recommends
+        2 to 20.
+    max_evals
+        Number of placements tried. The first uses the weights that theory gives (α = 0, β = 2), the rest are chosen by
+        DIRECT (Jones et al. 1993).
+    rng
+        Seed or generator.
+    n_jobs
+        Number of threads, all cores when ``None``; changes no result.
+    key_added
+        Key under which everything is stored; other steps find it by their ``key``.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the following fields:
+
+    `adata.uns[key_added]["probes"]`
+        (ℓ, D_L) float64, coordinates in the embedding.
+    `adata.uns[key_added]["placement"]`
+        ``alpha``, ``beta`` of Equation 1, the ``loss`` L of Equation 2, ``loss_per_neighbor`` L/n (0 = the
+        in-degrees are identical, 2 = disjoint) and ``n_evals``.
+    `adata.obsm[f"{key_added}_localities"]`
+        (E, ℓ) CSR bool, which cells are in which locality.
+    `adata.obs[f"{key_added}_in_degree"]`, `adata.obs[f"{key_added}_locality_in_degree"]`
+        Share of all cells' neighbourhoods, and of the localities, that contain the cell.
+
+    Results of later steps under the same key are removed.
+
+    Raises
+    ------
+    ValueError
+        If the representation is missing or not finite, ``n_neighbors`` is below 3 or above E, or there would be more
+        localities than cells.
+
+    Examples
+    --------
+    >>> import lava_sc as lava
+    >>> adata = lava.datasets.planted(n_cells=500)
+    >>> lava.tl.localities(adata, n_neighbors=100)
+    >>> adata.obsm["lava_localities"].shape
+    (500, 15)
+    """
+    rng_given, rng = rng, np.random.default_rng(rng)
+    _validate.annotated(adata)
+    _validate.key(key_added)
+    _validate.in_range("max_evals", max_evals, 1, np.inf, integer=True)
+    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    obsm_key = _read.representation_key(adata, use_rep)
+    Z = _read.representation(adata, obsm_key)
+    n, n_probes = _sizes(len(Z), n_neighbors, overlap)
+    adata = adata.copy() if copy else adata
+
+    logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
+    stats = neighborhoods(Z, n, n_jobs=n_jobs)
+    placement = place_probes(Z, stats, n, n_probes, max_evals=max_evals, rng=rng, n_jobs=n_jobs)
+    fields = {
+        "probes": placement.probes,
+        "placement": {
+            "alpha": placement.alpha,
+            "beta": placement.beta,
+            "loss": placement.loss,
+            "loss_per_neighbor": placement.loss / n,
+            "n_evals": placement.n_evals,
+        },
+        "localities": _membership(placement, len(Z)),
+        "in_degree": stats.in_degree,
+        "locality_in_degree": locality_in_degree(placement.members, len(Z)),
+    }
+    params = {
+        "use_rep": obsm_key,
+        "n_neighbors": n,
+        "overlap": float(overlap),
+        "max_evals": int(max_evals),
+        "rng": rng_given,
+    }
+    store(adata, key_added, "localities", fields, params)
+    return adata if copy else None
+
+
+def _sizes(n_cells: int, n_neighbors: int | None, overlap: float) -> tuple[int, int]:
+    """Locality size and number of localities."""
+    if n_neighbors is None:
+        wanted = min(max(round(_PER_ROOT_CELL * np.sqrt(n_cells)), _SMALLEST_DEFAULT), _LARGEST_DEFAULT, n_cells // 2)
+        n_neighbors = max(wanted, _MIN_NEIGHBORS)
+    _validate.in_range("n_neighbors", n_neighbors, _MIN_NEIGHBORS, n_cells, integer=True)
+    _validate.in_range("overlap", overlap, np.finfo(float).tiny, np.inf)
+    n_probes = n_localities(n_cells, n_neighbors, overlap)
+    if n_probes > n_cells:
+        msg = (
+            f"Found overlap={overlap:g} with n_neighbors={n_neighbors}, which asks for {n_probes} localities, expected "
+            f"at most one for each of the {n_cells} cells; lower overlap or raise n_neighbors."
+        )
+        raise ValueError(msg)
+    return int(n_neighbors), n_probes
+
+
+def _membership(placement: Placement, n_cells: int) -> sparse.csr_matrix:
+    n_probes, n = placement.members.shape
+    cells, probes = placement.members.ravel(), np.repeat(np.arange(n_probes), n)
+    return sparse.csr_matrix((np.ones(len(cells), dtype=bool), (cells, probes)), shape=(n_cells, n_probes))
