@@ -1,0 +1,9 @@
+"""``python -m lava_sc``."""
+
+from __future__ import annotations
+
+import sys
+
+from lava_sc.cli import main
+
+sys.exit(main())

@@ -1,0 +1,261 @@
+"""``lava-sc``: parses arguments, calls the package, writes files. Everything it can do, the package can."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+_USER_ERROR: Final = 2
+_SHOWN_GENES: Final = 8
+_DESCRIPTION: Final = """\
+Explain an embedding of single cells by modules of genes that correlate locally (LAVA).
+
+  lava-sc demo                     explain 700 bundled blood cells; needs no file and no network
+  lava-sc run IN.h5ad -o OUT.h5ad  explain your own embedding
+"""
+_RUN_DESCRIPTION: Final = """\
+Explain an embedding stored in an h5ad file.
+
+The file needs log-normalised values in X (or --layer) and an embedding in obsm. Overlapping neighbourhoods
+(localities) are placed over the embedding, genes are correlated within each, and the correlations are factorised
+into modules, patterns that recur over the map. All results are written to the output file; read it with
+anndata.read_h5ad and see `lava_sc.pl.modules`.
+"""
+_RUN_EXAMPLES: Final = """\
+examples:
+  lava-sc run pbmc.h5ad -o explained.h5ad --report explained.html
+  lava-sc run atlas.h5ad -o explained.h5ad --use-rep X_scVI --n-neighbors 500 --n-modules 12
+  lava-sc run pbmc.h5ad -o explained.h5ad --covariate total_counts --gene-sets hallmark.gmt --report explained.html
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, 2 after one line on what was wrong with the input."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.verbose else logging.WARNING)
+    logging.getLogger("lava_sc").setLevel(logging.INFO if arguments.verbose else logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            arguments.function(arguments)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"lava-sc: error: {' '.join(str(error).split())}\n")
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("lava-sc: interrupted; nothing was written\n")
+        return 130
+    return 0
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, UserWarning) and not issubclass(category, FutureWarning | DeprecationWarning):
+        sys.stderr.write(f"lava-sc: warning: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="lava-sc", description=_DESCRIPTION, formatter_class=raw)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{demo,run}")
+
+    demo = commands.add_parser(
+        "demo", help="explain 700 bundled blood cells", description="Explain 700 bundled blood cells."
+    )
+    demo.add_argument(
+        "-o", "--output", type=Path, default=Path("lava_demo"), help="folder to write to (default: %(default)s)"
+    )
+    demo.set_defaults(function=_demo)
+
+    run = commands.add_parser(
+        "run",
+        help="explain an embedding in an h5ad file",
+        description=_RUN_DESCRIPTION,
+        epilog=_RUN_EXAMPLES,
+        formatter_class=raw,
+    )
+    _add_run_arguments(run)
+    run.set_defaults(function=_run)
+    for command in (demo, run):
+        command.add_argument("-v", "--verbose", action="store_true", help="say what each step does")
+    return parser
+
+
+def _add_run_arguments(run: argparse.ArgumentParser) -> None:
+    files = run.add_argument_group("files")
+    files.add_argument("input", type=Path, metavar="IN.h5ad")
+    files.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="input plus all results")
+    files.add_argument("--report", type=Path, metavar="OUT.html", help="page with pictures, genes and gene sets")
+
+    where = run.add_argument_group("localities")
+    where.add_argument("--use-rep", metavar="KEY", help="embedding in obsm (default: X_umap, X_tsne or X_pca)")
+    where.add_argument(
+        "--n-neighbors", type=int, metavar="N", help="cells in a locality (default: 4·√cells, 50 to 500)"
+    )
+    where.add_argument(
+        "--overlap",
+        type=float,
+        default=3.0,
+        metavar="O",
+        help="localities around a cell, 2 to 20 (default: %(default)g)",
+    )
+
+    genes = run.add_argument_group("genes and correlations")
+    genes.add_argument("--layer", metavar="NAME", help="layer with log-normalised values (default: X)")
+    genes.add_argument(
+        "--n-top-genes", type=int, default=1000, metavar="D", help="most variable genes to take (default: %(default)d)"
+    )
+    genes.add_argument(
+        "--gene-symbols",
+        metavar="COLUMN",
+        help="var column with symbols (default: var_names; feature_name for Ensembl ids)",
+    )
+    genes.add_argument(
+        "--covariate",
+        action="append",
+        metavar="COLUMN",
+        help="obs column to take out, e.g. total_counts; can be repeated",
+    )
+    genes.add_argument(
+        "--fdr",
+        type=_fdr,
+        default=0.05,
+        metavar="Q",
+        help="false-discovery rate within a locality, or 'none' to keep all (default: 0.05)",
+    )
+
+    modules = run.add_argument_group("modules")
+    modules.add_argument("--n-modules", type=int, metavar="M", help="number of modules (default: 9)")
+    modules.add_argument(
+        "--gamma",
+        type=float,
+        default=1e-4,
+        metavar="G",
+        help="weight of the absolute error; raise it when overestimation is high (default: %(default)g)",
+    )
+    modules.add_argument(
+        "--n-runs", type=int, default=10, metavar="R", help="runs, the best of which is kept (default: %(default)d)"
+    )
+    modules.add_argument(
+        "--gene-sets",
+        type=Path,
+        action="append",
+        metavar="SETS.gmt",
+        help="test modules for these gene sets; can be repeated",
+    )
+    modules.add_argument(
+        "--groupby",
+        metavar="COLUMN",
+        help="obs column to describe modules by in the report (default: cell_type if there)",
+    )
+
+    general = run.add_argument_group("general")
+    general.add_argument("--key", default="lava", metavar="KEY", help="name of the results (default: %(default)s)")
+    general.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="same seed, same result (default: %(default)d)"
+    )
+    general.add_argument("--n-jobs", type=int, metavar="J", help="threads (default: all cores)")
+
+
+def _fdr(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    import lava_sc as lava
+
+    folder: Path = arguments.output
+    folder.mkdir(parents=True, exist_ok=True)
+    print("Explaining the UMAP of 700 peripheral blood cells; the first run compiles for about half a minute ...")
+    adata = lava.datasets.pbmc68k()
+    lava.tl.explain(adata, n_modules=4, covariates="n_counts")
+    _write(adata, folder / "pbmc68k_lava.h5ad")
+    page = lava.report(adata, folder / "pbmc68k_lava.html", groupby="bulk_labels", title="700 blood cells, explained")
+    _print_modules(adata, "lava")
+    print(f"\nData with all results: {folder / 'pbmc68k_lava.h5ad'}\nPage with pictures:    {page}")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import lava_sc as lava
+
+    _check_output(arguments.output)
+    if arguments.report is not None:
+        _check_output(arguments.report)
+    adata = _read_h5ad(arguments.input)
+    lava.tl.explain(
+        adata,
+        arguments.n_modules,
+        use_rep=arguments.use_rep,
+        n_neighbors=arguments.n_neighbors,
+        overlap=arguments.overlap,
+        n_top_genes=arguments.n_top_genes,
+        gene_symbols=arguments.gene_symbols,
+        layer=arguments.layer,
+        covariates=arguments.covariate,
+        fdr=arguments.fdr,
+        gamma=arguments.gamma,
+        n_runs=arguments.n_runs,
+        gene_sets=arguments.gene_sets,
+        rng=arguments.seed,
+        n_jobs=arguments.n_jobs,
+        key_added=arguments.key,
+    )
+    _write(adata, arguments.output)
+    _print_modules(adata, arguments.key, arguments.gene_symbols)
+    print(f"\nData with all results: {arguments.output}")
+    if arguments.report is not None:
+        page = lava.report(
+            adata, arguments.report, groupby=arguments.groupby, gene_symbols=arguments.gene_symbols, key=arguments.key
+        )
+        print(f"Page with pictures:    {page}")
+
+
+def _check_output(path: Path) -> None:
+    """Find out before the work, not after it, that the result cannot be written."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
+        msg = f"Found no way to write {str(path)!r}, expected a file in an existing, writable folder; choose another path."
+        raise ValueError(msg)
+
+
+def _read_h5ad(path: Path) -> AnnData:
+    import anndata as ad
+
+    if not path.is_file():
+        msg = f"Found no file {str(path)!r}, expected an h5ad file; check the path."
+        raise ValueError(msg)
+    try:
+        return ad.read_h5ad(path)
+    except Exception as error:  # whatever a broken file makes h5py or anndata raise
+        msg = f"Found a file that is no readable h5ad in {str(path)!r} ({type(error).__name__}), expected one that anndata.read_h5ad reads; check how it was made."
+        raise ValueError(msg) from error
+
+
+def _write(adata: AnnData, path: Path) -> None:
+    """Write beside the target first, so that a failure leaves no half file and a file can be written over itself."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        adata.write_h5ad(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _print_modules(adata: AnnData, key: str, gene_symbols: str | None = None) -> None:
+    from lava_sc._slots import load
+    from lava_sc.report.summary import describe_modules
+
+    modules = describe_modules(adata, key, groups=None, gene_symbols=gene_symbols, n_genes=_SHOWN_GENES)
+    total = len(load(adata, key, "presences"))
+    for module in modules:
+        print(
+            f"  module {module.number:<2} in {module.n_localities:>4} of {total} localities: {', '.join(module.genes)}"
+        )

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import lava_sc as lava
+
+
+class Page(HTMLParser):
+    """Text, images and unclosed elements of a page."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        attributes = dict(attrs)
+        if tag == "img":
+            self.images.append(attributes["src"])
+        self.links += [attributes[name] for name in ("href", "src") if name in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def page(explained, tmp_path):
+    path = lava.report(explained, tmp_path / "page.html", groupby="region")
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_page_is_well_formed_and_self_contained(page):
+    assert page.open == []
+    assert len(page.images) == 2
+    for source in page.links:
+        kind, _, content = source.partition(",")
+        assert kind == "data:image/png;base64"
+        assert base64.b64decode(content).startswith(b"\x89PNG")
+
+
+def test_page_names_genes_groups_and_numbers(page, explained):
+    text = re.sub(r"\s+", " ", page.text)
+    presences = np.asarray(explained.uns["lava"]["presences"])
+    for m in range(presences.shape[1]):
+        assert f"{(presences[:, m] > 0.01).sum()} of {len(presences)}" in text
+        strongest = lava.get.module(explained, m).index[0]
+        assert strongest in text
+    assert f"{explained.uns['lava']['C'].nnz:,}" in text
+    assert "not tested here" in text
+    assert plt.get_fignums() == []
+
+
+def test_group_named_first_is_where_the_module_is_planted(page, explained):
+    rows = re.findall(r"M(\d)_\d\d", page.text)
+    assert set(rows) == {str(i + 1) for i in range(explained.varm["planted_modules"].shape[1])}
+    for m in range(explained.uns["lava"]["presences"].shape[1]):
+        planted = lava.get.module(explained, m).index[0][1]
+        by_region = lava.get.presences(explained)[m].groupby(explained.obs["region"], observed=True).mean()
+        assert by_region.idxmax() == f"R{planted}"
+
+
+def test_names_are_escaped(explained, tmp_path):
+    adata = explained.copy()
+    adata.obs["group"] = "<script>alert(1)</script>"
+    html = lava.report(adata, tmp_path / "page.html", groupby="group").read_text(encoding="utf-8")
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_unknown_group_lists_those_there_are(explained, tmp_path):
+    with pytest.raises(ValueError, match=r"'nothing'.*'region'"):
+        lava.report(explained, tmp_path / "page.html", groupby="nothing")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_before_the_modules_says_what_to_call(tmp_path):
+    adata = lava.datasets.planted(n_cells=50)
+    with pytest.raises(ValueError, match=r"lava_sc\.tl\.module_genes"):
+        lava.report(adata, tmp_path / "page.html")
