@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from tqdm import tqdm
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,6 +29,11 @@ def resolve_n_jobs(n_jobs: int | None) -> int:
 
 def progress(iterable: Iterable[T] | None = None, *, desc: str, total: int | None = None) -> tqdm[T]:
     """A progress bar that shows itself only when the work takes longer than two seconds."""
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():  # a notebook without ipywidgets gets a plain bar, which needs no warning
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
     return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False)
 
 

@@ -1,0 +1,9 @@
+"""Pictures of what the other modules stored. Nothing here changes the AnnData object."""
+
+from __future__ import annotations
+
+from lava_sc.pl.localities import localities
+from lava_sc.pl.modules import modules
+from lava_sc.pl.presences import presences
+
+__all__ = ["localities", "modules", "presences"]

@@ -1,0 +1,169 @@
+"""The ink that all pictures share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import numpy as np
+
+from lava_sc._slots import load
+from lava_sc.pl._layout import POINTS, font_points
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import PathCollection
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+    from lava_sc._types import FloatArray
+    from lava_sc.pl._basis import Basis
+
+T = TypeVar("T")
+
+#: ColorBrewer's YlOrRd, safe for colour-blind readers, but its pale end darker: absence recedes on white, yet is seen.
+_PRESENCE_COLORS: Final = ("#f3ecca", "#fed976", "#fd8d3c", "#e31a1c", "#800026")
+#: Strength of ink, 1 being that of the style's text.
+CELLS, BARS, FRAME, REMARK = 0.12, 0.45, 0.4, 0.65
+_LARGEST_CELL, _SMALLEST_CELL = 14.0, 0.3  # square points
+_LARGEST_PROBE, _SMALLEST_PROBE = 40.0, 5.0
+
+
+def ink(strength: float) -> str:
+    """A tone between the background and the text of the style."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_hex, to_rgba
+
+    *background, opacity = to_rgba(rcParams["axes.facecolor"])
+    paper = 1.0 - opacity + opacity * np.array(background)
+    tone = (1 - strength) * paper + strength * np.array(to_rgba(rcParams["text.color"])[:3])
+    return to_hex(tuple(tone.tolist()))
+
+
+def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:
+    """Cells as dots, rasterised; ``of`` how many there are in all, which decides their size."""
+    size = np.clip(0.9 * _area(ax) / max(of or len(cells), 1), _SMALLEST_CELL, _LARGEST_CELL)
+    return ax.scatter(*cells.T, **{"s": size, "linewidths": 0, "rasterized": True, "zorder": 1, **style})
+
+
+def draw_probes(ax: Axes, probes: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:
+    """Probes as dots with an edge that thins as they shrink."""
+    size = np.clip(0.1 * _area(ax) / max(of or len(probes), 1), _SMALLEST_PROBE, _LARGEST_PROBE)
+    return ax.scatter(
+        *probes.T, **{"s": size, "linewidths": 0.07 * np.sqrt(size), "edgecolors": "0.3", "zorder": 3, **style}
+    )
+
+
+def _area(ax: Axes) -> float:
+    """Area of the axes in square points, the unit of marker sizes."""
+    sides = np.asarray(ax.get_position().size) * figure_of(ax).get_size_inches() * POINTS
+    return float(sides.prod())
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure, also of axes in a subfigure."""
+    return cast("Figure", ax.figure).canvas.figure
+
+
+def frame_map(ax: Axes, basis: Basis, *, x: bool = True, y: bool = True) -> None:
+    """No ticks and no grid, whatever the style; labels where asked; true proportions in a tissue."""
+    ax.grid(visible=False)
+    ax.set(xticks=[], yticks=[], xlabel=basis.axes[0] if x else "", ylabel=basis.axes[1] if y else "")
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set(fontsize="small", color=ink(REMARK))
+    for spine in ax.spines.values():
+        spine.set(linewidth=0.6, color=ink(FRAME))
+    if basis.is_space:
+        ax.set_aspect("equal", adjustable="box", anchor="NW")
+
+
+def presence_scale(presences: FloatArray, cmap: str | Colormap | None) -> ScalarMappable:
+    """Colours from 0 to the largest presence there is in any module, so that they mean the same in all pictures."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    if cmap is None:
+        cmap = LinearSegmentedColormap.from_list("lava_presence", _PRESENCE_COLORS)
+    largest = float(np.nanmax(presences, initial=0.0))
+    return ScalarMappable(Normalize(0.0, largest if largest > 0 else 1.0), cmap)
+
+
+def fill_colorbar(cax: Axes, scale: ScalarMappable, label: str) -> None:
+    """A colourbar without a frame."""
+    cax.grid(visible=False)
+    bar = figure_of(cax).colorbar(scale, cax=cax)
+    bar.outline.set_visible(False)
+    cax.tick_params(labelsize="small", length=2, width=0.6)
+    bar.set_label(label, fontsize="small", color=ink(REMARK))
+
+
+def chosen_numbers(name: str, asked: int | Sequence[int] | None, n: int) -> list[int]:
+    """The modules or localities asked for, all of the ``n`` there are when ``None``.
+
+    Raises
+    ------
+    ValueError
+        If one does not exist.
+    """
+    numbers = list(range(n)) if asked is None else np.atleast_1d(asked).tolist()
+    if not all(isinstance(i, int) and not isinstance(i, bool) and 0 <= i < n for i in numbers):
+        msg = f"Found {name}={asked!r}, expected numbers from 0 to {n - 1}; choose among the {n} {name} there are."
+        raise ValueError(msg)
+    return numbers
+
+
+def chosen_modules(adata: AnnData, modules: int | Sequence[int] | None, key: str) -> list[int]:
+    """The modules to draw, at least one.
+
+    Raises
+    ------
+    ValueError
+        If modules are missing, one does not exist, or none is asked for.
+    """
+    chosen = chosen_numbers("modules", modules, load(adata, key, "presences").shape[1])
+    if not chosen:
+        msg = "Found no modules to draw, expected at least one; leave modules out to draw all."
+        raise ValueError(msg)
+    return chosen
+
+
+def write_title(ax: Axes, title: str, remark: str) -> None:
+    """A bold title over the left corner, and a remark behind it."""
+    anchor = ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
+    if remark:
+        ax.annotate(
+            remark,
+            xy=(1, 0),
+            xycoords=anchor,
+            xytext=(0.5 * font_points("medium"), 0),
+            textcoords="offset points",
+            fontsize="small",
+            color=ink(REMARK),
+            va="bottom",
+            annotation_clip=False,
+        )
+
+
+def is_interactive() -> bool:
+    """Whether figures appear by themselves, as in notebooks."""
+    import matplotlib.pyplot as plt
+
+    return plt.isinteractive()
+
+
+def hand_over(result: T, fig: Figure, *, show: bool | None, close: bool = True) -> T | None:
+    """Show the figure, or let pyplot forget it and return the result.
+
+    pyplot would keep the figure for ever in a script; a notebook would show it a second time, after the result.
+    """
+    import matplotlib.pyplot as plt
+
+    if is_interactive() if show is None else show:
+        plt.show()
+        return None
+    if close:
+        plt.close(fig)
+    return result

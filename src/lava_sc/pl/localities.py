@@ -1,0 +1,124 @@
+"""Where the localities are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lava_sc import _validate
+from lava_sc._slots import load
+from lava_sc.pl import _canvas, _layout
+from lava_sc.pl._basis import find_basis
+from lava_sc.pl._obs_column import draw_column, room_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from scipy import sparse
+
+    from lava_sc.pl._basis import Basis
+
+_PROBES: Final = 0.85  # strength of ink
+_SCALE: Final = 1.7  # a single map may be larger than one of many
+
+
+def localities(
+    adata: AnnData,
+    *,
+    localities: int | Sequence[int] | None = None,
+    basis: str | None = None,
+    color: str | None = None,
+    key: str = "lava",
+    ax: Axes | None = None,
+    show: bool | None = None,
+) -> Axes | None:
+    """Probes over the embedding, and the cells of chosen localities.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with localities from :func:`lava_sc.tl.localities`.
+    localities
+        Number or numbers of localities, from 0, whose cells are coloured; a cell in several has the colour of the last.
+    basis
+        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
+    color
+        Column of ``adata.obs`` that colours the cells behind: categories with the colours that scanpy stored for them,
+        if any, or numbers. ``None`` leaves them grey.
+    key
+        Key of the localities.
+    ax
+        Axes to draw in; ``None`` makes a figure.
+    show
+        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks, and ``ax`` was not given.
+
+    Returns
+    -------
+    The axes, or ``None`` when the figure was shown. In scripts pyplot does not hold the figure any more unless ``ax``
+    was given: save it with ``ax.figure.savefig``.
+
+    Raises
+    ------
+    ValueError
+        If localities are missing, or a locality, the basis or the column is unknown.
+
+    Examples
+    --------
+    >>> import lava_sc as lava
+    >>> adata = lava.datasets.planted(n_cells=500)
+    >>> lava.tl.localities(adata, n_neighbors=100)
+    >>> ax = lava.pl.localities(adata, localities=[0, 1], color="region", show=False)
+    >>> ax.get_xlabel()
+    'UMAP1'
+    """
+    _validate.annotated(adata)
+    membership: sparse.csc_matrix = load(adata, key, "localities").tocsc()
+    chosen = _canvas.chosen_numbers("localities", () if localities is None else localities, membership.shape[1])
+    if color is not None:
+        _validate.column_names("column of adata.obs", color, list(adata.obs.columns))
+    place = find_basis(adata, basis, key)
+
+    own_figure = ax is None
+    ax = _new_axes(place, 0.0 if color is None else room_beside(adata.obs[color])) if ax is None else ax
+    if color is None:
+        _canvas.draw_cells(ax, place.cells, color=_canvas.ink(_canvas.CELLS))
+    else:
+        draw_column(ax, place, adata, color)
+    _canvas.draw_probes(ax, place.probes, color=_canvas.ink(_PROBES), edgecolors=_canvas.ink(0))
+    for i, number in enumerate(chosen):
+        _highlight(ax, place, membership, number, f"C{i % 10}")
+    _canvas.frame_map(ax, place)
+    show = False if show is None and not own_figure else show
+    return _canvas.hand_over(ax, _canvas.figure_of(ax), show=show, close=own_figure and not _canvas.is_interactive())
+
+
+def _new_axes(place: Basis, beside: float) -> Axes:
+    width, height = (_SCALE * side for side in _layout.map_size(place))
+    left, top, bottom = (lines * _layout.em() for lines in (2.0, 0.6, 1.8))
+    total_width, total_height = left + width + top + beside, top + height + bottom
+    fig = _layout.new_figure((total_width, total_height))
+    box = (left / total_width, bottom / total_height, width / total_width, height / total_height)
+    return fig.add_axes(box)
+
+
+def _highlight(ax: Axes, place: Basis, membership: sparse.csc_matrix, number: int, color: str) -> None:
+    """Cells of a locality above the others, its probe above all, and its number beside it."""
+    from matplotlib.patheffects import withStroke
+
+    members = membership.indices[membership.indptr[number] : membership.indptr[number + 1]]
+    _canvas.draw_cells(ax, place.cells[members], of=len(place.cells), color=color, zorder=2)
+    at = place.probes[place.drawn == number]
+    if not len(at):  # no cell is left in a subset
+        return
+    _canvas.draw_probes(ax, at, of=len(place.probes), color=color, edgecolors=_canvas.ink(1), zorder=4)
+    ax.annotate(
+        str(number),
+        at[0],
+        xytext=(3, 3),
+        textcoords="offset points",
+        fontsize="small",
+        fontweight="bold",
+        zorder=5,
+        path_effects=[withStroke(linewidth=2, foreground=_canvas.ink(0))],
+    )

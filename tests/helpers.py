@@ -1,0 +1,130 @@
+"""A small toy, the steps in their order, and an exact comparison of everything an AnnData object holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+import lava_sc as lava
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from anndata import AnnData
+
+GENE_SETS = {
+    "first": [f"M1_{i:02d}" for i in range(1, 9)],
+    "second": [f"M2_{i:02d}" for i in range(1, 9)],
+    "markers": [f"MARK{r}_{i:02d}" for r in (1, 2, 3) for i in (1, 2)],
+}
+
+
+def toy(**kwargs: Any) -> AnnData:
+    """300 cells, 2 modules of 8 genes; some genes are not in the panel."""
+    defaults = dict(n_cells=300, n_genes=40, n_modules=2, genes_per_module=8, markers_per_region=2)
+    adata = lava.datasets.planted(**(defaults | kwargs))
+    lava.pp.select_genes(adata, n_top_genes=None)
+    return adata
+
+
+def localities(adata: AnnData, **kwargs: Any) -> AnnData | None:
+    return lava.tl.localities(adata, **(dict(n_neighbors=60, max_evals=5, use_rep="umap") | kwargs))
+
+
+def locality_corr(adata: AnnData, **kwargs: Any) -> AnnData | None:
+    return lava.tl.locality_corr(adata, **kwargs)
+
+
+def amf(adata: AnnData, **kwargs: Any) -> AnnData | None:
+    return lava.tl.amf(adata, **(dict(n_modules=2, n_runs=2, patience=30, n_jobs=1) | kwargs))
+
+
+def module_genes(adata: AnnData, **kwargs: Any) -> AnnData | None:
+    return lava.tl.module_genes(adata, **kwargs)
+
+
+def ora(adata: AnnData, **kwargs: Any) -> AnnData | None:
+    return lava.tl.ora(adata, GENE_SETS, **kwargs)
+
+
+STEPS: dict[str, Callable[..., AnnData | None]] = {
+    "localities": localities,
+    "locality_corr": locality_corr,
+    "amf": amf,
+    "module_genes": module_genes,
+    "ora": ora,
+}
+
+#: Every field that the steps document: where it is, and under which name.
+FIELDS: dict[str, dict[str, list[str]]] = {
+    "localities": {
+        "uns": ["probes", "placement"],
+        "obsm": ["{key}_localities"],
+        "obs": ["{key}_in_degree", "{key}_locality_in_degree"],
+    },
+    "locality_corr": {"uns": ["genes", "defined", "C", "evidence"]},
+    "amf": {"uns": ["modules", "presences", "runs"], "obsm": ["{key}_presences"], "varm": ["{key}_gene_weights"]},
+    "module_genes": {"uns": ["module_genes"]},
+    "ora": {"uns": ["ora"]},
+}
+
+
+def names(steps: list[str], container: str, key: str = "lava") -> set[str]:
+    """What these steps store in a container."""
+    return {name.format(key=key) for step in steps for name in FIELDS[step].get(container, [])}
+
+
+def run_steps(adata: AnnData, *steps: str, key: str = "lava") -> AnnData:
+    """Run steps (all when none is named) in place."""
+    for step in steps or STEPS:
+        STEPS[step](adata, **{"key_added" if step == "localities" else "key": key})
+    return adata
+
+
+def stored(adata: AnnData, steps: list[str], key: str = "lava") -> dict[str, Any]:
+    """The fields and arguments of these steps, by place and name."""
+    found: dict[str, Any] = {step: adata.uns[key]["params"][step] for step in steps}
+    for container in ("obs", "obsm", "varm"):
+        found |= {f"{container}/{name}": getattr(adata, container)[name] for name in names(steps, container, key)}
+    return found | {f"uns/{name}": adata.uns[key][name] for name in names(steps, "uns", key)}
+
+
+def contents(adata: AnnData) -> dict[str, Any]:
+    """Everything in an object."""
+    mappings = {name: dict(getattr(adata, name)) for name in ("layers", "obsm", "varm", "obsp", "varp", "uns")}
+    return {"X": adata.X, "obs": adata.obs, "var": adata.var, **mappings}
+
+
+def assert_same(found: Any, expected: Any, where: str = "adata", *, dtypes: bool = True) -> None:
+    """Equal to the last bit, class and dtype included; wall times do not count.
+
+    ``dtypes=False`` leaves out the classes of strings and index arrays, which files do not keep.
+    """
+    if isinstance(expected, Mapping):
+        assert set(found) == set(expected), where
+        for name in expected:
+            assert_same(found[name], expected[name], f"{where}[{name!r}]", dtypes=dtypes)
+    elif isinstance(expected, pd.DataFrame | pd.Series):
+        if isinstance(expected, pd.DataFrame):
+            found, expected = (table.drop(columns="seconds", errors="ignore") for table in (found, expected))
+        compare = pd.testing.assert_frame_equal if found.ndim == 2 else pd.testing.assert_series_equal
+        compare(found, expected, check_exact=True, check_dtype=dtypes, check_index_type=dtypes, obj=where)
+    elif isinstance(expected, sparse.sparray | sparse.spmatrix):
+        assert found.format == expected.format, where
+        assert found.shape == expected.shape, where
+        assert found.dtype == expected.dtype, where
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(found, part), getattr(expected, part), err_msg=where)
+    else:
+        found, expected = np.asarray(found), np.asarray(expected)
+        if dtypes or expected.dtype.kind in "biuf":
+            assert found.dtype == expected.dtype, where
+        np.testing.assert_array_equal(found, expected, err_msg=where)
+
+
+def assert_unchanged(adata: AnnData, before: AnnData) -> None:
+    assert_same(contents(adata), contents(before))
