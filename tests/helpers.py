@@ -73,6 +73,17 @@ FIELDS: dict[str, dict[str, list[str]]] = {
 }
 
 
+def localities_with_pairs(adata: AnnData, **kwargs: Any) -> int:
+    """In how many localities any pair is kept; that there is none at all is refused."""
+    try:
+        lava.tl.locality_corr(adata, **kwargs)
+    except ValueError as error:
+        if "correlations at fdr=" in str(error):
+            return 0
+        raise
+    return int((adata.uns["lava"]["evidence"]["n_kept_pairs"] > 0).sum())
+
+
 def names(steps: list[str], container: str, key: str = "lava") -> set[str]:
     """What these steps store in a container."""
     return {name.format(key=key) for step in steps for name in FIELDS[step].get(container, [])}

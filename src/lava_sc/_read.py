@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _DEFAULT_REPS: Final = ("X_umap", "X_tsne", "X_pca")
 _SYMBOLS: Final = "feature_name"  # where the CELLxGENE schema has them
 _FEWEST_GENES: Final = 2
+_FARTHEST: Final = 1e100  # squares of more overflow
 
 
 def representation_key(adata: AnnData, use_rep: str | None) -> str:
@@ -58,12 +59,19 @@ def representation(adata: AnnData, obsm_key: str) -> FloatArray:
     ValueError
         If it holds values that are not finite.
     """
-    Z = np.ascontiguousarray(_dense(adata.obsm[obsm_key]), dtype=np.float64)
-    bad = int((~np.isfinite(Z)).any(axis=1).sum())
+    values = _dense(adata.obsm[obsm_key])
+    if values.dtype.kind not in "biuf" or values.shape[1] == 0:
+        msg = (
+            f"Found {values.shape[1]} columns of dtype {values.dtype} in adata.obsm[{obsm_key!r}], expected at least one "
+            f"column of real numbers; pass another use_rep."
+        )
+        raise ValueError(msg)
+    Z = np.ascontiguousarray(values, dtype=np.float64)
+    bad = int((~(np.abs(Z) < _FARTHEST)).any(axis=1).sum())
     if bad:
         msg = (
             f"Found NaN or infinite coordinates for {bad} of {len(Z)} cells in adata.obsm[{obsm_key!r}], "
-            f"expected finite numbers; recompute the embedding or drop these cells."
+            f"expected finite numbers below {_FARTHEST:g}; recompute the embedding or drop these cells."
         )
         raise ValueError(msg)
     return Z
@@ -114,16 +122,28 @@ def _plain(X: Any, where: str) -> DataMatrix:
     raise ValueError(msg)
 
 
+def _number_type(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
+    """Choose a type that holds the same numbers and that compiled code knows: native, and no half or long floats."""
+    if dtype.kind not in "biuf":
+        msg = f"Found values of dtype {dtype} in {where}, expected real numbers; convert them first."
+        raise ValueError(msg)
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return np.dtype(np.float32 if dtype.itemsize <= np.dtype(np.float32).itemsize else np.float64)
+    return dtype.newbyteorder("=")
+
+
 @_plain.register(np.ndarray)
-def _(X: NDArray[Any], where: str) -> DataMatrix:  # noqa: ARG001
-    return X.view(np.uint8) if X.dtype == bool else np.asarray(X)
+def _(X: NDArray[Any], where: str) -> DataMatrix:
+    return np.asarray(X).astype(_number_type(X.dtype, where), copy=False)
 
 
 @_plain.register(sparse.sparray)
 @_plain.register(sparse.spmatrix)
-def _(X: Any, where: str) -> DataMatrix:  # noqa: ARG001
+def _(X: Any, where: str) -> DataMatrix:
     X = X if X.format in {"csr", "csc"} else X.tocsr()
-    X = X.astype(np.uint8) if X.dtype == bool else X
+    X = X.astype(_number_type(X.dtype, where), copy=False)
     if not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()

@@ -5,14 +5,17 @@ No other module spells a name in ``obs``, ``obsm``, ``varm`` or ``uns``: writers
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from lava_sc import _validate
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from anndata import AnnData
 
@@ -108,13 +111,43 @@ class Slots:
         return f'uns["{self.key}"]["{field_name}"]' if kind == "uns" else f'{kind}["{self.name(field_name)}"]'
 
 
+def check_key(adata: AnnData, key: str) -> None:
+    """Refuse a key under which results cannot be stored.
+
+    Raises
+    ------
+    ValueError
+        If files cannot hold it, something else is there, or names would be those of another key's results.
+    """
+    _validate.column(key)
+    _results(adata, key)
+    names = {Slots(key).name(field_name) for field_name in _STEP_OF if _container_kind(field_name) != "uns"}
+    for other in adata.uns:
+        if other != key and isinstance(adata.uns[other], Mapping) and _PARAMS in adata.uns[other]:
+            shared = names & {Slots(other).name(field_name) for field_name in _STEP_OF}
+            if shared:
+                msg = f"Found results of key {other!r} that key {key!r} would overwrite ({sorted(shared)[0]}); choose another key."
+                raise ValueError(msg)
+
+
+def _results(adata: AnnData, key: str) -> Mapping[str, Any]:
+    found = adata.uns.get(key, {})
+    if not isinstance(found, Mapping):
+        msg = (
+            f"Found {type(found).__name__} in adata.uns[{key!r}], expected results of lava_sc or nothing; choose another "
+            f"key or delete it."
+        )
+        raise ValueError(msg)
+    return found
+
+
 def _container_kind(field_name: str) -> Container:
     return STEPS[_STEP_OF[field_name]].fields[field_name]
 
 
 def _container(adata: AnnData, slots: Slots, field_name: str) -> Any:
     kind = _container_kind(field_name)
-    return adata.uns.get(slots.key, {}) if kind == "uns" else getattr(adata, kind)
+    return _results(adata, slots.key) if kind == "uns" else getattr(adata, kind)
 
 
 def has(adata: AnnData, key: str, field_name: str) -> bool:
@@ -201,7 +234,7 @@ def all_or_nothing(adata: AnnData) -> Iterator[None]:
 
 def _own_uns(adata: AnnData, key: str) -> None:
     """Give this object dictionaries of its own: ``concat`` and shallow copies may share theirs with another object."""
-    own = dict(adata.uns.get(key, {}))
+    own = dict(_results(adata, key))
     own[_PARAMS] = dict(own.get(_PARAMS, {}))
     adata.uns[key] = own
 

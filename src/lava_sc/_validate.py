@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from lava_sc._logging import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,17 +29,17 @@ def annotated(adata: Any) -> None:
         raise TypeError(msg)
 
 
-def key(key: str) -> None:
-    """Refuse keys that files cannot hold."""
-    if not isinstance(key, str) or not key or "/" in key:
-        msg = f"Found key {key!r}, expected a non-empty string without '/'; choose another key_added."
+def column(name: str) -> None:
+    """Refuse names that files cannot hold."""
+    if not isinstance(name, str) or not name or "/" in name:
+        msg = f"Found key {name!r}, expected a non-empty string without '/'; choose another key_added."
         raise ValueError(msg)
 
 
 def in_range(name: str, value: float, low: float, high: float, *, integer: bool = False) -> None:
     """Refuse numbers outside of [low, high]."""
     number = isinstance(value, int | np.integer) if integer else isinstance(value, int | float | np.number)
-    if isinstance(value, bool) or not number or not low <= value <= high:
+    if isinstance(value, bool) or not number or not np.isfinite(value) or not low <= value <= high:
         kind = "a whole number" if integer else "a number"
         bound = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of at least {low:g}"
         msg = f"Found {name}={value!r}, expected {kind} {bound}; change {name}."
@@ -82,20 +83,20 @@ def finite(X: DataMatrix, where: str) -> None:
         raise ValueError(msg)
 
 
-def warn_about_values(X: DataMatrix, where: str, *, stacklevel: int = 3) -> None:
+def warn_about_values(X: DataMatrix, where: str) -> None:
     """Warn when the matrix looks like raw counts or like scaled data; judged on the first 1,000 cells."""
     if looks_scaled(X):
         msg = (
             f"{where} holds negative values and looks scaled: ranks are unaffected, but cells without a gene's "
             f"transcripts need not be tied any more and the tie filter may miss them; log-normalised values are better."
         )
-        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+        warn(msg)
     elif looks_like_counts(X):
         msg = (
             f"{where} holds whole numbers only and looks like raw counts: correlations of counts follow sequencing "
             f"depth; normalise and log-transform first (or pass covariates= with the depth)."
         )
-        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+        warn(msg)
 
 
 def looks_scaled(X: DataMatrix) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Above this dimension a k-d tree visits nearly every leaf and blocked distances are faster.
 MAX_TREE_DIMENSION: Final = 12
+_ROUNDING: Final = 1 + 1e-9  # the tree sums squares in another order
 _BLOCK_ENTRIES: Final = 1 << 22  # distances held at once: 32 MB
 
 
@@ -81,7 +82,7 @@ class NearestSamples:
 
     def _resolve_ties(self, point: FloatArray, radius: float, own: int | None) -> tuple[IntArray, FloatArray]:
         distances = cdist(point[None], self._Z)[0]
-        candidates = np.flatnonzero(distances <= radius)
+        candidates = np.flatnonzero(distances <= radius * _ROUNDING)
         not_own = candidates != own if own is not None else np.ones(len(candidates), dtype=bool)
         order = np.lexsort((candidates, distances[candidates], not_own))[: self._n]
         chosen = candidates[order]

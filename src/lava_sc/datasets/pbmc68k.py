@@ -22,6 +22,13 @@ def pbmc68k() -> AnnData:
     one transcript is 10,000 / ``n_counts`` before the log), ``obsm["X_pca"]``, ``obsm["X_umap"]``, and the colours of
     the categories in ``uns``.
 
+    Examples
+    --------
+    >>> import lava_sc as lava
+    >>> adata = lava.datasets.pbmc68k()
+    >>> adata.shape
+    (700, 765)
+
     Notes
     -----
     Zheng et al., Nature Communications 8, 14049 (2017).

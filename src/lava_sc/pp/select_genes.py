@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from lava_sc import _read, _slots, _validate
-from lava_sc._logging import logger
+from lava_sc._logging import logger, warn
 from lava_sc.core._parallel import thread_map
 from lava_sc.core.correlation.ranks import defined_features
 from lava_sc.core.gene_families import in_families
@@ -98,7 +98,7 @@ def select_genes(
     200
     """
     _validate.annotated(adata)
-    _validate.key(key_added)
+    _validate.column(key_added)
     _validate.one_of("flavor", flavor, get_args(Flavor))
     if n_top_genes is not None:
         _validate.in_range("n_top_genes", n_top_genes, _FEWEST_GENES, np.inf, integer=True)
@@ -154,7 +154,7 @@ def _excluded(adata: AnnData, families: Sequence[str], gene_symbols: str | None)
             "adata.var_names are Ensembl ids and there is no var['feature_name'], so no gene can be excluded by its "
             "symbol; pass gene_symbols= with the var column that holds symbols, or exclude=() to select from all."
         )
-        warnings.warn(msg, UserWarning, stacklevel=4)
+        warn(msg)
     return in_families(symbols, families)
 
 
@@ -203,7 +203,7 @@ def _measurable(adata: AnnData, X: DataMatrix, where: str, flavor: Flavor) -> An
     else:
         msg, is_log = "", not wants_counts
     if msg:
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     if flavor == "seurat" and X.max() > _LARGEST_LOG:
         msg = f"Found values up to {X.max():g} in {where}, but {expected}; normalise and log-transform first."
         raise ValueError(msg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from lava_sc import _validate
-from lava_sc._logging import logger
+from lava_sc._logging import logger, warn
 from lava_sc._slots import load, store
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.runs import run_many
@@ -200,7 +199,7 @@ def _report(runs: Sequence[Run], best: int, n_modules: int, options: Options) ->
             f"{unconverged} of {len(runs)} runs stopped at max_epochs={options.max_epochs} before they converged; raise "
             f"max_epochs or learning_rate."
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warn(msg)
     alive = runs[best].P.shape[1]
     if alive < n_modules:
         logger.warning("%d of %d modules died: %d are stored", n_modules - alive, n_modules, alive)

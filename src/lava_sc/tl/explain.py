@@ -96,7 +96,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     >>> import lava_sc as lava
     >>> adata = lava.datasets.pbmc68k()
     >>> lava.tl.explain(adata, n_modules=4)
-    >>> lava.pl.modules(adata)
+    >>> figure = lava.pl.modules(adata, show=False)
     """
     _validate.annotated(adata)
     adata = adata.copy() if copy else adata

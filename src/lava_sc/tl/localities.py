@@ -9,7 +9,7 @@ from scipy import sparse
 
 from lava_sc import _read, _validate
 from lava_sc._logging import logger
-from lava_sc._slots import store
+from lava_sc._slots import check_key, store
 from lava_sc.core.neighbors import neighborhoods
 from lava_sc.core.placement import locality_in_degree, n_localities, place_probes
 
@@ -98,7 +98,7 @@ def localities(
     """
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
-    _validate.key(key_added)
+    check_key(adata, key_added)
     _validate.in_range("max_evals", max_evals, 1, np.inf, integer=True)
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     obsm_key = _read.representation_key(adata, use_rep)
@@ -135,6 +135,9 @@ def localities(
 
 def _sizes(n_cells: int, n_neighbors: int | None, overlap: float) -> tuple[int, int]:
     """Locality size and number of localities."""
+    if n_cells < _MIN_NEIGHBORS:
+        msg = f"Found {n_cells} cells, expected at least {_MIN_NEIGHBORS}; a locality needs as many."
+        raise ValueError(msg)
     if n_neighbors is None:
         wanted = min(max(round(_PER_ROOT_CELL * np.sqrt(n_cells)), _SMALLEST_DEFAULT), _LARGEST_DEFAULT, n_cells // 2)
         n_neighbors = max(wanted, _MIN_NEIGHBORS)

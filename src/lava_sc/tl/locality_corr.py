@@ -153,7 +153,7 @@ def locality_corr(
 def _prepared(adata: AnnData, layer: str | None, mask: BoolArray) -> DataMatrix:
     """The selected genes' values, rows first."""
     X = _read.matrix(adata, layer)[:, np.flatnonzero(mask)]
-    _validate.warn_about_values(X, _read.matrix_name(layer), stacklevel=4)
+    _validate.warn_about_values(X, _read.matrix_name(layer))
     return X if isinstance(X, np.ndarray) else sparse.csr_matrix(X)
 
 

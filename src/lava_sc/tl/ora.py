@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,12 +114,18 @@ def _background(adata: AnnData, background: str | Sequence[str], names: pd.Serie
         _validate.one_of("background", background, ["selected", "measured"])
         chosen = load(adata, key, "genes") if background == "selected" else adata.var_names
         return set(names.reindex(chosen).dropna())
+    if not isinstance(background, Iterable):
+        msg = f"Found background={background!r}, expected 'selected', 'measured' or a list of genes; change background."
+        raise ValueError(msg)
     return set(background)
 
 
 def _collect(gene_sets: GeneSets | Sequence[GeneSets]) -> dict[str, set[str]]:
     """All sets by name; of sets with the same name the last is taken, and this is logged."""
     sources = [gene_sets] if isinstance(gene_sets, str | PathLike | Mapping) else gene_sets
+    if not isinstance(sources, Iterable):
+        msg = f"Found gene_sets={gene_sets!r}, expected a dictionary, a path or a list of these; change gene_sets."
+        raise ValueError(msg)
     collected: dict[str, set[str]] = {}
     for source in sources:
         named = source if isinstance(source, Mapping) else _read_gmt(Path(source))

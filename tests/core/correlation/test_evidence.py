@@ -158,7 +158,7 @@ def test_partial_correlations_are_calibrated(n: int) -> None:
 
 
 @pytest.mark.parametrize("heaviest", [False, True])
-def test_shuffled_genes_keep_an_edge_in_few_localities(heaviest: bool) -> None:  # noqa: FBT001
+def test_shuffled_genes_keep_an_edge_in_few_localities(heaviest: bool) -> None:
     """At most 5 % of 600 localities, give or take 3 binomial errors, and not next to none (3 % with 75 % ties in all)."""
     rng = np.random.default_rng(5)
     n, d, n_localities = 60, 120, 600

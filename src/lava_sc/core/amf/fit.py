@@ -59,12 +59,12 @@ class StoppingRule:
     def __init__(self, tol: float, patience: int) -> None:
         self._tol = tol
         self._patience = patience
-        self._reference = np.inf
+        self._reference: float | None = None
         self._waited = 0
 
     def __call__(self, loss: float) -> bool:
         """Whether to stop after an epoch with this loss."""
-        if loss < self._reference * (1 - self._tol):
+        if self._reference is None or loss < self._reference * (1 - self._tol):
             self._reference, self._waited = loss, 0
         else:
             self._waited += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,8 @@ from lava_sc.core.amf.loss import quality
 from lava_sc.core.amf.starts import STARTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.fit import Options
     from lava_sc.core.amf.loss import Quality
@@ -58,15 +61,23 @@ def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     peaks = np.maximum(M.max(axis=1), np.finfo(np.float32).tiny)
     strongest = P.max(axis=0) * peaks
-    alive = strongest >= min(DEAD_BELOW, strongest.max())
+    alive = strongest > DEAD_BELOW
+    alive[np.argmax(strongest)] = True
     P, M = P[:, alive] * peaks[alive], M[alive] / peaks[alive, None]
     order = np.argsort(-P.sum(axis=0, dtype=np.float64), kind="stable")
     return np.ascontiguousarray(P[:, order]), np.ascontiguousarray(M[order])
 
 
-def _use_threads(n_jobs: int | None) -> None:
+@contextmanager
+def _threads(n_jobs: int | None, n_blocks: int) -> Iterator[None]:
+    """Let numba use as many threads as there is work for, and put its setting back."""
+    before = numba.get_num_threads()
     available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # set at import time
-    numba.set_num_threads(min(resolve_n_jobs(n_jobs), available))
+    numba.set_num_threads(max(1, min(resolve_n_jobs(n_jobs), available, n_blocks)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 def run_many(
@@ -80,8 +91,8 @@ def run_many(
     n_jobs: int | None = None,
 ) -> list[Run]:
     """Runs from independent starts, in the order of their seeds."""
-    _use_threads(n_jobs)
-    with progress(desc=f"AMF, {n_modules} modules", total=n_runs) as bar:
+    threads = _threads(n_jobs, target.block_starts.shape[1] - 1)
+    with threads, progress(desc=f"AMF, {n_modules} modules", total=n_runs) as bar:
         runs = []
         for child in rng.spawn(n_runs):
             began = time.perf_counter()

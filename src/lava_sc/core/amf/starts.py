@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ def kmeans_start(target: Target, n_modules: int, rng: np.random.Generator) -> tu
     fewer correlated localities than modules, the modules left over start at random.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.preprocessing import normalize
 
     correlated = np.flatnonzero(target.locality_weights > 0)
@@ -38,7 +40,9 @@ def kmeans_start(target: Target, n_modules: int, rng: np.random.Generator) -> tu
     if k == 0:
         return P, M
     rows = normalize(target.C[correlated])
-    labels = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(rows).labels_
+    with warnings.catch_warnings():  # fewer distinct localities than modules: the modules left over start at random
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(rows).labels_
     clusters = np.unique(labels)
     for m, cluster in enumerate(clusters):
         M[m] = np.asarray(target.C[correlated[labels == cluster]].mean(axis=0)).ravel()

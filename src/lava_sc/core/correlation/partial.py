@@ -46,7 +46,7 @@ def covariate_basis(covariates: Sequence[Covariate], rows: IntArray, *, ranked: 
             columns += [(local == level).astype(np.float64) for level in np.unique(local)]
         else:
             columns.append(rankdata(local) if ranked else np.asarray(local, dtype=np.float64))
-    scaled = [_unit(column - column.mean()) for column in columns]
+    scaled = [_unit(column - column.mean()) for column in columns if np.ptp(column) > 0]
     if not scaled:
         return np.empty((0, len(rows)))
     _, singular, basis = np.linalg.svd(np.vstack(scaled), full_matrices=False)
@@ -62,5 +62,4 @@ def residuals(scores: FloatArray, basis: FloatArray) -> FloatArray:
 
 
 def _unit(values: FloatArray) -> FloatArray:
-    norm = np.linalg.norm(values)
-    return values / norm if norm > 0 else values
+    return np.asarray(values / np.linalg.norm(values))

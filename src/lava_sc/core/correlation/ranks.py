@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lava_sc._types import DataMatrix, FloatArray, IntArray
 
+_WIDEST: Final = {"f": np.float64, "i": np.int64, "u": np.uint64}  # one compiled kernel each, whatever the input
 _TIE_SLACK: Final = 1e-9  # keeps e.g. 0.1 · 30 from rounding above 3
 
 
@@ -61,7 +62,8 @@ def defined_features(X: DataMatrix, rows: IntArray, max_tie_fraction: float) -> 
 
 def columns_of_rows(X: DataMatrix, rows: IntArray, max_tie_fraction: float) -> tuple[IntArray, NDArray[Any]]:
     """Values (d, n) of the features that are non-zero often enough to be defined; the first, cheap half of the tie rule."""
-    return _gather(X, rows, len(rows) - _largest_tie(len(rows), max_tie_fraction))
+    features, columns = _gather(X, rows, len(rows) - _largest_tie(len(rows), max_tie_fraction))
+    return features, columns.astype(_WIDEST.get(columns.dtype.kind, columns.dtype), copy=False)
 
 
 @singledispatch
@@ -84,7 +86,8 @@ def _(X: sparse.csr_matrix, rows: IntArray, fewest: int) -> tuple[IntArray, NDAr
 
 
 def _largest_tie(n: int, max_tie_fraction: float) -> int:
-    return int(np.floor(max_tie_fraction * n + _TIE_SLACK))
+    """Largest tie that leaves a feature defined; one that is the same in all samples never is."""
+    return min(int(np.floor(max_tie_fraction * n + _TIE_SLACK)), n - 1)
 
 
 @njit(nogil=True, cache=True)

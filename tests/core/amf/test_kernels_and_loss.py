@@ -1,0 +1,320 @@
+"""Target, reconstruction, loss and gradients of AMF against float64 restatements, with torch's autograd and without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from tests.reference import amf_numpy as reference
+
+from lava_sc.core.amf.kernels import ABSOLUTE, CC, CH, HH, OVER, adam_step, row_sums
+from lava_sc.core.amf.loss import batch_gradient, batch_loss, quality
+from lava_sc.core.amf.target import BLOCK, make_target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lava_sc.core.amf.target import Target
+
+    Floats = NDArray[np.floating]
+
+TOLERANCE = 1e-5
+
+
+class Problem(NamedTuple):
+    """Signed C (ℓ, J), P (ℓ, M), M (M, J) with zeros in the empty columns of C, and the rows of a batch."""
+
+    C: Floats
+    P: Floats
+    M: Floats
+    rows: NDArray[np.intp]
+
+
+def problem(
+    n_localities: int = 12, n_pairs: int = 40, n_modules: int = 3, *, density: float = 0.6, seed: int = 0
+) -> Problem:
+    """With all-zero rows and columns, presences of exactly 0 and 1, a row reconstructed as zero, and tied modules."""
+    rng = np.random.default_rng([seed, n_pairs])
+    C = rng.uniform(-1, 1, (n_localities, n_pairs)) * (rng.random((n_localities, n_pairs)) < density)
+    C[:, rng.random(n_pairs) < 0.2] = 0
+    C[2] = 0
+    P, M = rng.random((n_localities, n_modules)), rng.random((n_modules, n_pairs)) * (C != 0).any(axis=0)
+    P[0], P[1], P[3] = np.arange(n_modules) == 0, 1, 0
+    P[4, 0] = 0
+    P[5, -1], M[-1, : n_pairs // 2] = P[5, 0], M[0, : n_pairs // 2]
+    C, P, M = (a.astype(np.float32) for a in (C, P, M))
+    return Problem(C, P, M, rng.permutation(n_localities)[: max(n_localities - 3, 1)])
+
+
+PROBLEMS = {
+    "small": dict(),
+    "one module": dict(n_modules=1),
+    "more modules than localities": dict(n_localities=6, n_modules=9),
+    "a block exactly": dict(n_pairs=BLOCK, density=1.0),
+    "three blocks": dict(n_pairs=1500, n_modules=4),
+    "sparse": dict(n_localities=30, n_pairs=2500, density=0.02, n_modules=5),
+}
+
+
+@pytest.fixture(params=PROBLEMS)
+def case(request: pytest.FixtureRequest) -> Problem:
+    return problem(**PROBLEMS[request.param])
+
+
+def target_of(C: Floats) -> Target:
+    return make_target(sparse.csr_matrix(C))
+
+
+def compact(case: Problem, target: Target) -> Floats:
+    return np.ascontiguousarray(case.M[:, target.columns])
+
+
+def doubles(case: Problem) -> tuple[Floats, Floats, Floats]:
+    return np.abs(case.C.astype(np.float64)), case.P.astype(np.float64), case.M.astype(np.float64)
+
+
+def ours(case: Problem, *, nu: float, gamma: float) -> tuple[float, Floats, Floats]:
+    """Loss and gradients over all localities and all pairs, zero where the engine has none."""
+    target = target_of(case.C)
+    M = compact(case, target)
+    batch = batch_loss(target, case.rows, case.P, M, nu=nu, gamma=gamma)
+    g_M, g_P = np.full_like(M, np.nan), np.zeros(case.P.shape)
+    g_P[case.rows] = batch_gradient(target, case.rows, case.P, M, batch, nu=nu, gamma=gamma, g_M=g_M)
+    everywhere = np.zeros(case.M.shape)
+    everywhere[:, target.columns] = g_M
+    return batch.loss, g_P, everywhere
+
+
+def assert_relative(found: Floats, expected: Floats, scale: float = 0.0) -> None:
+    """To 1e-5 of the largest (or of what cancels), since the smallest entries are differences of large ones."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * max(np.abs(expected).max(), scale))
+
+
+SETTINGS = [(9.0, 1e-4), (1.0, 0.0), (9.0, 10.0), (1.0, 1.0), (1000.0, 1e-4), (1.5, 1e5)]
+
+
+@pytest.mark.parametrize(("nu", "gamma"), SETTINGS)
+def test_loss_and_gradients_against_autograd(case: Problem, nu: float, gamma: float) -> None:
+    pytest.importorskip("torch")
+    from tests.reference import amf
+
+    C, P, M = doubles(case)
+    loss, grad_p, grad_m = amf.loss_and_gradients(C, P, M, case.rows, nu=nu, gamma=gamma)
+    kept = (C != 0).any(axis=0)  # the engine knows that elsewhere M = 0 is best
+    found, g_P, g_M = ours(case, nu=nu, gamma=gamma)
+    assert found == pytest.approx(loss, rel=TOLERANCE)
+    # a cosine does not see the size of the only module, so that its presences have slopes that cancel
+    assert_relative(g_P, grad_p, np.abs(grad_m).sum() if len(M) == 1 else 0)
+    assert_relative(g_M[:, kept], grad_m[:, kept])
+
+
+@pytest.mark.parametrize(("nu", "gamma"), SETTINGS)
+def test_loss_and_gradients_along_random_directions(case: Problem, nu: float, gamma: float) -> None:
+    """Without torch: central differences of the loss with arg-max and mask held as they are."""
+    C, P, M = doubles(case)
+    found, g_P, g_M = ours(case, nu=nu, gamma=gamma)
+    assert found == pytest.approx(reference.batch_loss(C, P, M, case.rows, nu=nu, gamma=gamma), rel=TOLERANCE)
+    frozen = reference.freeze(C, P, M, case.rows, nu)
+    rng = np.random.default_rng(0)
+    for scale_p, scale_m in ((1, 0), (0, 1), (1, 1)):
+        d_P = scale_p * rng.normal(size=P.shape)
+        d_M = scale_m * rng.normal(size=M.shape) * (C != 0).any(axis=0)
+        h = 1e-6
+        above, below = (
+            reference.frozen_loss(C, P + s * h * d_P, M + s * h * d_M, case.rows, frozen, gamma) for s in (1, -1)
+        )
+        slope = (g_P * d_P).sum() + (g_M * d_M).sum()
+        size = np.sqrt((g_P**2).sum() * (d_P**2).sum()) + np.sqrt((g_M**2).sum() * (d_M**2).sum())
+        assert slope == pytest.approx((above - below) / (2 * h), abs=TOLERANCE * size + 1e-9 * abs(found) / h)
+
+
+@pytest.mark.parametrize(("nu", "gamma"), SETTINGS)
+def test_every_entry_of_the_gradients_without_torch(nu: float, gamma: float) -> None:
+    case = problem(8, 20, 3)
+    C, P, M = doubles(case)
+    _, g_P, g_M = ours(case, nu=nu, gamma=gamma)
+    by_p, by_m = reference.numerical_gradients(C, P, M, case.rows, nu=nu, gamma=gamma)
+    assert_relative(g_P, by_p)
+    kept = (C != 0).any(axis=0)
+    assert_relative(g_M[:, kept], by_m[:, kept])
+
+
+def test_gradient_flows_through_the_lowest_of_tied_modules_only() -> None:
+    C = np.full((2, 3), 0.5, dtype=np.float32)
+    case = Problem(C, np.full((2, 3), 0.6, dtype=np.float32), np.full((3, 3), 0.7, dtype=np.float32), np.array([1, 0]))
+    _, g_P, g_M = ours(case, nu=9.0, gamma=1.0)
+    assert g_P[:, 0].all()
+    assert g_M[0].all()
+    assert not g_P[:, 1:].any()
+    assert not g_M[1:].any()
+
+
+def test_exact_reconstruction_has_no_loss_and_no_gradient() -> None:
+    """Ĉ = C is neither over- nor underestimated; |C − Ĉ| has slope 0 there, as sign has."""
+    C = np.float32([[0.25, 0.5, 0.0], [0.5, 1.0, 0.0], [0.125, 0.25, 0.0]])
+    case = Problem(C, np.float32([[0.5], [1.0], [0.25]]), np.float32([[0.5, 1.0, 0.0]]), np.arange(3))
+    loss, g_P, g_M = ours(case, nu=9.0, gamma=10.0)
+    assert loss == pytest.approx(0, abs=1e-7)
+    np.testing.assert_allclose(g_P, 0, atol=1e-7)
+    np.testing.assert_allclose(g_M, 0, atol=1e-7)
+
+
+def test_sums_of_a_row_by_hand(case: Problem) -> None:
+    nu = 3.0
+    target = target_of(case.C)
+    C, P, M = doubles(case)
+    chat = reference.reconstruct(P, M)[case.rows]
+    C = C[case.rows]
+    w2 = np.where(chat > C, nu, 1) ** 2
+    found = row_sums(target, case.rows, case.P, compact(case, target), nu)
+    columns = {
+        CC: w2 * C * C,
+        CH: w2 * C * chat,
+        HH: w2 * chat * chat,
+        ABSOLUTE: abs(C - chat),
+        OVER: np.maximum(chat - C, 0),
+    }
+    for column, terms in columns.items():
+        np.testing.assert_allclose(found[:, column], terms.sum(axis=1), rtol=TOLERANCE, atol=1e-12)
+
+
+def test_order_of_the_rows_of_a_batch_does_not_matter(case: Problem) -> None:
+    loss, g_P, g_M = ours(case, nu=9.0, gamma=1.0)
+    again = ours(case._replace(rows=case.rows[::-1].copy()), nu=9.0, gamma=1.0)
+    assert again[0] == pytest.approx(loss, rel=1e-12)
+    assert_relative(again[1], g_P)
+    assert_relative(again[2], g_M)
+
+
+def test_batches_add_up(case: Problem) -> None:
+    """The norms of Equation 6 run over all localities, whatever the batch."""
+    target = target_of(case.C)
+    M = compact(case, target)
+    everything, *parts = (
+        batch_loss(target, rows, case.P, M, nu=9.0, gamma=0.5).loss
+        for rows in (np.arange(len(case.C)), *np.array_split(np.arange(len(case.C)), 3))
+    )
+    assert everything == pytest.approx(sum(parts), rel=1e-12)
+
+
+def test_rows_without_correlations_have_no_cosine_term() -> None:
+    case = problem()
+    target = target_of(case.C)
+    batch = batch_loss(target, np.array([2]), case.P, compact(case, target), nu=9.0, gamma=2.0)
+    assert not case.C[2].any()
+    chat = reference.reconstruct(*doubles(case)[1:])[2]
+    assert batch.main_term == 0
+    assert batch.loss == pytest.approx(2.0 * chat.sum() / 40, rel=TOLERANCE)
+
+
+def test_no_module_present_costs_the_whole_cosine_term() -> None:
+    case = problem()
+    target = target_of(case.C)
+    batch = batch_loss(target, np.array([3]), case.P, compact(case, target), nu=9.0, gamma=0.0)
+    assert not case.P[3].any()
+    assert batch.loss == pytest.approx(reference.row_weights(np.abs(case.C.astype(np.float64)))[3], rel=TOLERANCE)
+
+
+@given(seed=st.integers(0, 2**32 - 1), nu=st.floats(1, 100), gamma=st.floats(0, 100), n_modules=st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_any_small_problem(seed: int, nu: float, gamma: float, n_modules: int) -> None:
+    """Multiples of 1/8 make ties of modules and entries that are exactly right frequent, and both exact in float32."""
+    rng = np.random.default_rng(seed)
+    C, P, M = (
+        rng.integers(low, 9, shape) / 8 for low, shape in ((-8, (4, 6)), (0, (4, n_modules)), (0, (n_modules, 6)))
+    )
+    C *= rng.random((4, 6)) < rng.random()
+    case = Problem(*(a.astype(np.float32) for a in (C, P, M * (C != 0).any(axis=0))), rng.permutation(4)[:3])
+    C, P, M = doubles(case)
+    loss, g_P, g_M = ours(case, nu=nu, gamma=gamma)
+    expected = reference.batch_loss(C, P, M, case.rows, nu=nu, gamma=gamma)
+    assert loss == pytest.approx(expected, rel=TOLERANCE, abs=1e-6)
+    by_p, by_m = reference.numerical_gradients(C, P, M, case.rows, nu=nu, gamma=gamma, step=1e-6)
+    kept = (C != 0).any(axis=0)
+    # a cancellation leaves the rounding of what cancels: of the terms of size gamma and of those of size 1
+    np.testing.assert_allclose(g_P, by_p, rtol=TOLERANCE, atol=TOLERANCE * (1 + gamma))
+    np.testing.assert_allclose(g_M[:, kept], by_m[:, kept], rtol=TOLERANCE, atol=TOLERANCE * (1 + gamma))
+
+
+def test_quality_figures() -> None:
+    case = problem(20, 60, 3)
+    target = target_of(case.C)
+    C, P, M = doubles(case)
+    chat = reference.reconstruct(P, M)
+    found = quality(target, case.P, compact(case, target), nu=9.0, gamma=0.5)
+    assert found.loss == pytest.approx(reference.batch_loss(C, P, M, np.arange(20), nu=9.0, gamma=0.5), rel=TOLERANCE)
+    main_term = reference.batch_loss(C, P, M, np.arange(20), nu=9.0, gamma=0.0)
+    assert found.main_term == pytest.approx(main_term, rel=TOLERANCE)
+    assert found.cosine == pytest.approx(reference.mean_cosine(C, chat), rel=TOLERANCE)
+    assert found.overestimation == pytest.approx(reference.overestimation_ratio(C, chat), rel=TOLERANCE)
+
+
+def test_target_drops_empty_columns_and_takes_absolute_values() -> None:
+    case = problem(n_pairs=1500)
+    signed = sparse.csr_matrix(case.C)
+    before = signed.copy()
+    for array in (signed.data, signed.indices, signed.indptr):
+        array.flags.writeable = False
+    target = make_target(signed)
+    kept = np.flatnonzero((case.C != 0).any(axis=0))
+    assert 0 < len(kept) < 1500 == target.n_pairs
+    np.testing.assert_array_equal(target.columns, kept)
+    np.testing.assert_array_equal(target.C.toarray(), np.abs(case.C[:, kept]))
+    np.testing.assert_allclose(
+        target.locality_weights, reference.row_weights(np.abs(case.C).astype(np.float64)), rtol=1e-6
+    )
+    for i in range(len(case.C)):
+        for b in range(target.block_starts.shape[1] - 1):
+            columns = target.C.indices[target.block_starts[i, b] : target.block_starts[i, b + 1]]
+            np.testing.assert_array_equal(columns // BLOCK, b)
+    np.testing.assert_array_equal(target.block_starts[:, -1], target.C.indptr[1:])
+    assert (before != signed).nnz == 0
+
+
+def test_target_of_long_rows_has_exact_weights() -> None:
+    """Norms over 300,000 pairs of one size: summed in float32 they would be 1e-4 off."""
+    C = np.tile(np.float32([[0.1], [0.3], [0.7]]), (1, 300_000))
+    weights = reference.row_weights(C.astype(np.float64))
+    np.testing.assert_allclose(target_of(C).locality_weights, weights, rtol=1e-6)
+
+
+def test_target_of_unsorted_columns() -> None:
+    C = sparse.csr_matrix((np.float32([0.1, 0.2, -0.3]), np.array([7, 2, 5]), np.array([0, 2, 3])), shape=(2, 9))
+    target = make_target(C)
+    np.testing.assert_array_equal(target.columns, [2, 5, 7])
+    np.testing.assert_array_equal(target.C.toarray(), np.float32([[0.2, 0, 0.1], [0, 0.3, 0]]))
+
+
+def test_weight_of_the_only_locality_with_correlations() -> None:
+    np.testing.assert_array_equal(target_of(np.float32([[0, 0], [0.5, 0]])).locality_weights, [0, 1])
+
+
+@pytest.mark.parametrize("n_columns", [3, BLOCK, 2 * BLOCK + 1])
+def test_adam_step_clamps(n_columns: int) -> None:
+    """Three steps of Adam in float64, as its authors write them, with a step so large that both bounds are met."""
+    rng = np.random.default_rng(0)
+    values = rng.random((2, n_columns)).astype(np.float32)
+    first, second = np.zeros_like(values), np.zeros_like(values)
+    expected, m, v = values.astype(np.float64), np.zeros(values.shape), np.zeros(values.shape)
+    for t in (1, 2, 3):
+        gradient = rng.normal(size=values.shape).astype(np.float32)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient.astype(np.float64) ** 2
+        expected = np.clip(expected - 0.3 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0, 1)
+        step_size, correction = np.float32(0.3 / (1 - 0.9**t)), np.float32(np.sqrt(1 - 0.999**t))
+        adam_step(values, gradient, first, second, step_size, correction)
+        np.testing.assert_allclose(values, expected, rtol=0, atol=TOLERANCE)
+        assert values.min() == 0
+        assert values.max() == 1
+
+
+def test_adam_step_of_a_vanishing_gradient_is_small() -> None:
+    """ε = 1e-8 stands beside the root of the second moment: a gradient of 1e-10 moves by a hundredth of the rate."""
+    values, gradient = np.full((1, 1), 0.5, dtype=np.float32), np.full((1, 1), 1e-10, dtype=np.float32)
+    adam_step(
+        values, gradient, np.zeros_like(values), np.zeros_like(values), np.float32(1.0), np.float32(np.sqrt(0.001))
+    )
+    assert 0.5 - values[0, 0] == pytest.approx(0.1 * 1e-10 / (1e-10 + 1e-8), rel=1e-3)

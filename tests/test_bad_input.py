@@ -1,0 +1,413 @@
+"""What users get wrong: one sentence that says what was found, what was expected and what to do; nothing is changed."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from tests.helpers import GENE_SETS, assert_unchanged
+
+import lava_sc as lava
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from anndata import AnnData
+
+
+def nothing(adata: AnnData) -> None:
+    """Leave it as it is."""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A call that is refused: on which stage of the toy, what spoils it, and what the message has to say."""
+
+    call: Callable[..., object]
+    stage: str
+    arguments: dict[str, Any]
+    message: str
+    spoil: Callable[[AnnData], object] = field(default=nothing)
+
+
+def set_embedding(value: float) -> Callable[[AnnData], None]:
+    def spoil(adata: AnnData) -> None:
+        adata.obsm["X_umap"][[3, 7], 1] = value
+
+    return spoil
+
+
+def set_value(value: float) -> Callable[[AnnData], None]:
+    def spoil(adata: AnnData) -> None:
+        adata.X.data[[3, 7]] = value
+
+    return spoil
+
+
+def set_dense_value(value: float) -> Callable[[AnnData], None]:
+    def spoil(adata: AnnData) -> None:
+        adata.X = adata.X.toarray()
+        adata.X[[3, 7], 0] = value
+
+    return spoil
+
+
+def set_dtype(adata: AnnData, dtype: type) -> None:
+    adata.X = adata.X.toarray().astype(dtype)
+
+
+def drop_embeddings(adata: AnnData) -> None:
+    adata.obsm["X_draw"] = adata.obsm.pop("X_umap")
+    adata.obsm["spatial"] = adata.obsm["X_draw"]
+
+
+def drop_all_embeddings(adata: AnnData) -> None:
+    del adata.obsm
+
+
+def repeat_names(adata: AnnData) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")
+        adata.var_names = ["twice", "twice", *adata.var_names[2:]]
+
+
+def empty_genes(adata: AnnData) -> None:
+    X = adata.X.toarray()
+    X[np.arange(len(X)) % 12 > 0] = 0
+    adata.X = sparse.csr_matrix(X)
+
+
+def shuffle(adata: AnnData) -> None:
+    adata.X = np.random.default_rng(0).permuted(adata.X.toarray(), axis=0)
+
+
+def set_obs(name: str, values: Callable[[int], object]) -> Callable[[AnnData], None]:
+    def spoil(adata: AnnData) -> None:
+        adata.obs[name] = values(adata.n_obs)
+
+    return spoil
+
+
+def with_gap(n: int) -> np.ndarray:
+    return np.where(np.arange(n) == 4, np.nan, np.arange(n))
+
+
+def levels_with_gap(n: int) -> pd.Categorical:
+    return pd.Categorical([None, *["a"] * (n - 1)])
+
+
+LOCALITIES, CORR, AMF = lava.tl.localities, lava.tl.locality_corr, lava.tl.amf
+GENES, ORA, SELECT = lava.tl.module_genes, lava.tl.ora, lava.pp.select_genes
+NAN, INF = float("nan"), float("inf")
+FEWEST = r"expected genes that are expressed in at least 15 of a locality's 60 cells"
+
+BAD: dict[str, Bad] = {
+    # representation
+    "no usual representation": Bad(
+        LOCALITIES,
+        "start",
+        {},
+        r"Found 'planted_presences', 'X_draw', 'spatial' in adata\.obsm, expected one of X_umap, X_tsne, X_pca; .*use_rep",
+        drop_embeddings,
+    ),
+    "no representation at all": Bad(
+        LOCALITIES, "start", {}, r"Found nothing in adata\.obsm, expected one of .*compute", drop_all_embeddings
+    ),
+    "unknown representation": Bad(
+        LOCALITIES, "start", {"use_rep": "tsne"}, r"Found 'X_umap', .* in adata\.obsm, expected 'tsne'; compute"
+    ),
+    "NaN in the embedding": Bad(
+        LOCALITIES,
+        "start",
+        {},
+        r"NaN or infinite coordinates for 2 of 300 cells in .*'X_umap'.*drop",
+        set_embedding(NAN),
+    ),
+    "inf in the embedding": Bad(
+        LOCALITIES, "start", {}, r"infinite coordinates for 2 of 300 cells .*drop", set_embedding(-INF)
+    ),
+    # localities
+    "two cells": Bad(
+        lambda adata: LOCALITIES(adata[:2].copy()), "start", {}, r"Found (only )?2 cells.*expected at least 3"
+    ),
+    "more neighbors than cells": Bad(
+        LOCALITIES, "start", {"n_neighbors": 301}, r"n_neighbors=301, expected a whole number between 3 and 300; change"
+    ),
+    "two neighbors": Bad(LOCALITIES, "start", {"n_neighbors": 2}, r"n_neighbors=2, .*between 3 and 300; change"),
+    "half a neighbor": Bad(LOCALITIES, "start", {"n_neighbors": 50.5}, r"n_neighbors=50\.5, expected a whole number"),
+    "neighbors as text": Bad(LOCALITIES, "start", {"n_neighbors": "50"}, r"n_neighbors='50', expected a whole number"),
+    "neighbors as bool": Bad(LOCALITIES, "start", {"n_neighbors": True}, r"n_neighbors=True, expected a whole number"),
+    "fewer cells than localities": Bad(
+        LOCALITIES,
+        "start",
+        {"n_neighbors": 10, "overlap": 11},
+        r"overlap=11 with n_neighbors=10, .*330 localities, expected at most .*300 cells; lower overlap or raise",
+    ),
+    "no overlap": Bad(LOCALITIES, "start", {"overlap": 0}, r"overlap=0, expected a number of at least"),
+    "negative overlap": Bad(LOCALITIES, "start", {"overlap": -1}, r"overlap=-1, expected a number of at least"),
+    "overlap is NaN": Bad(LOCALITIES, "start", {"overlap": NAN}, r"overlap=nan, expected a number"),
+    "overlap is infinite": Bad(LOCALITIES, "start", {"overlap": INF}, r"overlap=inf, expected"),
+    "no evaluation": Bad(LOCALITIES, "start", {"max_evals": 0}, r"max_evals=0, expected a whole number of at least 1"),
+    "no worker": Bad(LOCALITIES, "start", {"n_jobs": 0}, r"n_jobs=0, expected a whole number of at least 1"),
+    "the key is taken": Bad(
+        LOCALITIES, "start", {}, r"uns\['lava'\]|uns\[\"lava\"\]", lambda adata: adata.uns.update(lava="mine")
+    ),
+    # data
+    **{
+        f"{name} in {kind} data": Bad(
+            CORR, "localities", {}, r"Found 2 NaN or infinite values in adata\.X, expected finite numbers; drop", spoil
+        )
+        for name, value in {"NaN": NAN, "inf": INF}.items()
+        for kind, spoil in {"sparse": set_value(value), "dense": set_dense_value(value)}.items()
+    },
+    "NaN, selecting genes": Bad(SELECT, "start", {}, r"2 NaN or infinite values in adata\.X", set_value(NAN)),
+    "no matrix": Bad(
+        CORR, "localities", {}, r"no matrix in adata\.X, .*layer=", lambda adata: setattr(adata, "X", None)
+    ),
+    "a matrix of objects": Bad(
+        CORR, "localities", {}, r"dtype object.* in adata\.X|in adata\.X.* dtype object", lambda a: set_dtype(a, object)
+    ),
+    "complex numbers": Bad(
+        CORR,
+        "localities",
+        {},
+        r"dtype complex128.* in adata\.X|in adata\.X.* complex128",
+        lambda a: set_dtype(a, complex),
+    ),
+    "unknown layer": Bad(CORR, "localities", {"layer": "log"}, r"no layer 'log', expected one of .*'counts'.*change"),
+    "duplicated genes": Bad(
+        CORR, "localities", {}, r"1 duplicated names .*'twice'.*var_names_make_unique", repeat_names
+    ),
+    "duplicated genes, selecting": Bad(SELECT, "start", {}, r"duplicated .*var_names_make_unique", repeat_names),
+    # genes
+    "unknown mask": Bad(
+        CORR, "localities", {"mask_var": "hvg"}, r"no column of adata\.var 'hvg', .*'lava_genes'.*change"
+    ),
+    "mask of text": Bad(
+        CORR,
+        "localities",
+        {"mask_var": "kind"},
+        r"var\['kind'\] of dtype (object|str).*boolean",
+        lambda a: a.var.insert(0, "kind", "x"),
+    ),
+    "mask of numbers": Bad(CORR, "localities", {"mask_var": np.ones(40)}, r"dtype float64 and shape \(40,\).*boolean"),
+    "mask too short": Bad(
+        CORR, "localities", {"mask_var": [True] * 39}, r"shape \(39,\), .*each of the 40 genes; pass"
+    ),
+    "mask with two axes": Bad(CORR, "localities", {"mask_var": np.ones((40, 1), dtype=bool)}, r"shape \(40, 1\).*pass"),
+    "mask of one gene": Bad(
+        CORR,
+        "localities",
+        {"mask_var": np.arange(40) < 1},
+        r"1 selected genes in mask_var, expected at least 2; select",
+    ),
+    "all genes undefined": Bad(CORR, "localities", {}, FEWEST + r"; select .*enlarge n_neighbors", empty_genes),
+    "selecting among undefined genes": Bad(
+        SELECT,
+        "localities",
+        {"localities_key": "lava"},
+        r"0 candidate genes .*expected at least 2; .*enlarge",
+        empty_genes,
+    ),
+    "nothing but noise": Bad(
+        CORR, "localities", {"fdr": 1e-9}, r"none of \d+ correlations at fdr=1e-09, .*select other.*fdr=None", shuffle
+    ),
+    # correlations
+    "unknown method": Bad(
+        CORR, "localities", {"method": "kendall"}, r"method='kendall', expected one of 'spearman', 'pearson'"
+    ),
+    "fdr above 1": Bad(CORR, "localities", {"fdr": 5}, r"fdr=5, expected a number between 0 and 1; change fdr"),
+    "fdr is NaN": Bad(CORR, "localities", {"fdr": NAN}, r"fdr=nan, expected a number between 0 and 1"),
+    "fdr is True": Bad(CORR, "localities", {"fdr": True}, r"fdr=True, expected a number between 0 and 1"),
+    "tie fraction above 1": Bad(
+        CORR, "localities", {"max_tie_fraction": 75}, r"max_tie_fraction=75, .*between 0 and 1"
+    ),
+    "unknown covariate": Bad(
+        CORR, "localities", {"covariates": "depth"}, r"no column of adata\.obs 'depth', .*'total_counts'.*change"
+    ),
+    "one unknown covariate": Bad(
+        CORR, "localities", {"covariates": ["total_counts", "depth"]}, r"no column of adata\.obs 'depth'"
+    ),
+    "covariate with NaN": Bad(
+        CORR,
+        "localities",
+        {"covariates": "age"},
+        r"1 missing values in adata\.obs\['age'\].*drop",
+        set_obs("age", with_gap),
+    ),
+    "covariate with a missing level": Bad(
+        CORR, "localities", {"covariates": "age"}, r"1 missing values .*drop", set_obs("age", levels_with_gap)
+    ),
+    "no worker for correlations": Bad(CORR, "localities", {"n_jobs": -1}, r"n_jobs=-1, expected a whole number"),
+    # modules
+    "no modules": Bad(AMF, "locality_corr", {"n_modules": 0}, r"n_modules=0, expected a whole number between 1 and 15"),
+    "more modules than localities": Bad(AMF, "locality_corr", {"n_modules": 16}, r"n_modules=16, .*between 1 and 15"),
+    "half a module": Bad(AMF, "locality_corr", {"n_modules": 2.5}, r"n_modules=2\.5, expected a whole number"),
+    "modules not said": Bad(AMF, "locality_corr", {"n_modules": None}, r"n_modules=None, expected a whole number"),
+    "nu below 1": Bad(AMF, "locality_corr", {"n_modules": 2, "nu": 0.5}, r"nu=0\.5, expected a number of at least 1"),
+    "negative gamma": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": -1}, r"gamma=-1, .*at least 0; change gamma"),
+    "gamma is NaN": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": NAN}, r"gamma=nan, expected a number"),
+    "gamma is infinite": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": INF}, r"gamma=inf, expected a number"),
+    "nu is infinite": Bad(AMF, "locality_corr", {"n_modules": 2, "nu": INF}, r"nu=inf, expected a number"),
+    "unknown start": Bad(
+        AMF, "locality_corr", {"n_modules": 2, "init": "nmf"}, r"init='nmf', expected one of 'kmeans'"
+    ),
+    "unknown device": Bad(
+        AMF, "locality_corr", {"n_modules": 2, "device": "tpu"}, r"device='tpu', expected one of 'auto'"
+    ),
+    "no runs": Bad(AMF, "locality_corr", {"n_modules": 2, "n_runs": 0}, r"n_runs=0, .*at least 1"),
+    "empty batches": Bad(AMF, "locality_corr", {"n_modules": 2, "batch_size": 0}, r"batch_size=0, .*at least 1"),
+    "no steps": Bad(AMF, "locality_corr", {"n_modules": 2, "learning_rate": 0}, r"learning_rate=0, expected a number"),
+    "no epochs": Bad(AMF, "locality_corr", {"n_modules": 2, "max_epochs": 0}, r"max_epochs=0, .*at least 1"),
+    "no patience": Bad(AMF, "locality_corr", {"n_modules": 2, "patience": 0}, r"patience=0, .*at least 1"),
+    "tolerance above 1": Bad(AMF, "locality_corr", {"n_modules": 2, "tol": 2}, r"tol=2, .*between 0 and 1"),
+    "threshold above 1": Bad(GENES, "amf", {"threshold": 5}, r"threshold=5, expected a number between 0 and 1"),
+    # gene sets
+    "missing file": Bad(
+        ORA, "module_genes", {"gene_sets": "a.gmt"}, r"no GMT file at 'a\.gmt', expected an existing .*check"
+    ),
+    "not a GMT file": Bad(ORA, "module_genes", {"gene_sets": __file__}, r"no GMT file at .*\.py'.*ends in \.gmt"),
+    "no set large enough": Bad(
+        ORA,
+        "module_genes",
+        {"gene_sets": {"x": ["CD4"] * 9}},
+        r"no gene set with at least 5 of the \d+ .*gene_symbols=",
+    ),
+    "no sets": Bad(ORA, "module_genes", {"gene_sets": {}}, r"no gene set"),
+    "unknown background": Bad(
+        ORA,
+        "module_genes",
+        {"gene_sets": GENE_SETS, "background": "all"},
+        r"background='all', expected one of 'selected', ",
+    ),
+    "no background": Bad(
+        ORA, "module_genes", {"gene_sets": GENE_SETS, "background": None}, r"background=None, expected .*'selected'"
+    ),
+    "unknown symbols": Bad(
+        ORA,
+        "module_genes",
+        {"gene_sets": GENE_SETS, "gene_symbols": "sym"},
+        r"no column of adata\.var 'sym', .*'lava_genes'",
+    ),
+    "no size": Bad(ORA, "module_genes", {"gene_sets": GENE_SETS, "min_size": 0}, r"min_size=0, .*at least 1"),
+    # selection
+    "unknown flavor": Bad(SELECT, "start", {"flavor": "scran"}, r"flavor='scran', expected one of 'seurat'"),
+    "unknown family": Bad(
+        SELECT, "start", {"exclude": ["sex"]}, r"no gene family 'sex', expected some of mitochondrial"
+    ),
+    "localities of another key": Bad(
+        SELECT, "localities", {"localities_key": "pca"}, r'obsm\["pca_localities"\] is missing.*lava_sc\.tl\.localities'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_sentence_and_nothing_changed(stages: Mapping[str, AnnData], name: str) -> None:
+    bad = BAD[name]
+    adata = stages[bad.stage].copy()
+    bad.spoil(adata)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")
+        before = adata.copy()
+    with pytest.raises((ValueError, TypeError)) as caught:
+        bad.call(adata, **bad.arguments)
+    message = str(caught.value)
+    assert re.search(bad.message, message, re.DOTALL), message
+    assert_is_a_sentence(message)
+    assert_unchanged(adata, before)
+
+
+def assert_is_a_sentence(message: str) -> None:
+    assert "\n" not in message
+    assert message[0].isupper() or message.startswith("adata."), message
+    assert message.endswith("."), message
+    assert ". " not in message.replace("e.g. ", ""), message
+    assert "; " in message, message  # what to do comes after what is wrong
+    assert len(message) < 400, message
+
+
+@pytest.mark.parametrize("first", [np.ones((5, 5)), pd.DataFrame(), None, "file.h5ad"], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(getattr(lava.tl, name) for name in lava.tl.__all__),
+        lava.pp.select_genes,
+        *(getattr(lava.get, name) for name in lava.get.__all__),
+        *(getattr(lava.pl, name) for name in lava.pl.__all__),
+        lava.report,
+    ],
+    ids=lambda function: f"{function.__module__}",
+)
+def test_not_an_anndata_object(function: Callable[..., object], first: object, tmp_path: Path) -> None:
+    second = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}.get(function.__name__, [])
+    with pytest.raises(TypeError, match=f"Found {type(first).__name__} .*expected an AnnData object") as caught:
+        function(first, *second)
+    assert_is_a_sentence(str(caught.value))
+    assert not list(tmp_path.iterdir())
+
+
+def test_backed_object(stages: Mapping[str, AnnData], tmp_path: Path) -> None:
+    path = tmp_path / "backed.h5ad"
+    stages["localities"].write_h5ad(path)
+    content = path.read_bytes()
+    adata = ad.read_h5ad(path, backed="r")
+    for call in (CORR, SELECT):
+        with pytest.raises(
+            ValueError, match=r"Found a backed AnnData object, .*adata\.to_memory\(\) first\."
+        ) as caught:
+            call(adata)
+        assert_is_a_sentence(str(caught.value))
+    assert "C" not in adata.uns["lava"]
+    adata.file.close()
+    assert path.read_bytes() == content
+
+
+def test_missing_gene_sets_in_a_file(stages: Mapping[str, AnnData], tmp_path: Path) -> None:
+    (tmp_path / "empty.gmt").touch()
+    (tmp_path / "table.csv").write_text("name,genes\n", encoding="utf-8")
+    (tmp_path / "folder.gmt").mkdir()
+    for name in ("empty.gmt", "table.csv", "folder.gmt", "missing.gmt"):
+        adata = stages["module_genes"].copy()
+        with pytest.raises(
+            ValueError, match=r"Found no (gene sets in|GMT file at) .*; check the (file|path)\."
+        ) as caught:
+            lava.tl.ora(adata, tmp_path / name)
+        assert_is_a_sentence(str(caught.value))
+        assert_unchanged(adata, stages["module_genes"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda adata: setattr(adata, "X", adata.layers["counts"]), r"adata\.X holds whole numbers only.*raw counts"),
+        (lambda adata: setattr(adata, "X", adata.layers["counts"].toarray().astype(float)), r"looks like raw counts"),
+        (
+            lambda adata: setattr(adata, "X", scaled(adata)),
+            r"adata\.X holds negative values and looks scaled: ranks are",
+        ),
+    ],
+    ids=["sparse counts", "dense counts", "scaled"],
+)
+def test_doubtful_values_warn_at_the_caller(
+    stages: Mapping[str, AnnData], spoil: Callable[[AnnData], None], message: str
+) -> None:
+    adata = stages["localities"].copy()
+    spoil(adata)
+    with pytest.warns(UserWarning, match=message) as caught:
+        lava.tl.locality_corr(adata)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "C" in adata.uns["lava"]
+
+
+def scaled(adata: AnnData) -> np.ndarray:
+    X = adata.X.toarray()
+    return (X - X.mean(axis=0)) / X.std(axis=0)
