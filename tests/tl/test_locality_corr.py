@@ -219,9 +219,7 @@ def test_floats_that_compiled_code_does_not_know(stages: Mapping[str, AnnData], 
     adata.layers["typed"] = adata.X.toarray().astype(dtype)
     adata.layers["plain"] = adata.layers["typed"].astype(np.float32)
     found, expected = (
-        lava.tl.locality_corr(adata, layer=layer, copy=True).uns["lava"]["C"]
-        for layer in adata.layers
-        if layer != "counts"
+        lava.tl.locality_corr(adata, layer=layer, copy=True).uns["lava"]["C"] for layer in ("typed", "plain")
     )
     assert_same(found, expected)
 
