@@ -61,6 +61,7 @@ STEPS: dict[str, Callable[..., AnnData | None]] = {
 
 #: Every field that the steps document: where it is, and under which name.
 FIELDS: dict[str, dict[str, list[str]]] = {
+    "locality_size": {"uns": ["locality_size"]},  # beside the others, so it is in no chain of steps
     "localities": {
         "uns": ["probes", "placement"],
         "obsm": ["{key}_localities"],

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.neighbors import KNeighborsTransformer, RadiusNeighborsTransformer
 from tests.helpers import GENE_SETS, assert_unchanged
 
 import lava_sc as lava
@@ -157,6 +158,49 @@ BAD: dict[str, Bad] = {
     "overlap is infinite": Bad(LOCALITIES, "start", {"overlap": INF}, r"overlap=inf, expected"),
     "no evaluation": Bad(LOCALITIES, "start", {"max_evals": 0}, r"max_evals=0, expected a whole number of at least 1"),
     "no worker": Bad(LOCALITIES, "start", {"n_jobs": 0}, r"n_jobs=0, expected a whole number of at least 1"),
+    "unknown optimizer": Bad(
+        LOCALITIES, "start", {"optimizer": "adam"}, r"optimizer='adam', expected one of 'moves', 'direct'; change"
+    ),
+    "no optimizer": Bad(LOCALITIES, "start", {"optimizer": None}, r"optimizer=None, expected one of 'moves', 'direct'"),
+    "unknown section column": Bad(
+        LOCALITIES, "start", {"library_key": "slide"}, r"no column of adata\.obs 'slide', .*'region'.*change"
+    ),
+    "cells without a section": Bad(
+        LOCALITIES,
+        "start",
+        {"library_key": "slide", "n_neighbors": 60},
+        r"1 cells without a section .*adata\.obs\['slide'\].*drop",
+        set_obs("slide", levels_with_gap),
+    ),
+    "no cell has a section": Bad(
+        LOCALITIES,
+        "start",
+        {"library_key": "slide", "n_neighbors": 60},
+        r"300 cells without a section .*adata\.obs\['slide'\].*drop",
+        set_obs("slide", lambda n: pd.Categorical([None] * n, categories=["a"])),
+    ),
+    "a section smaller than a locality": Bad(
+        LOCALITIES,
+        "start",
+        {"library_key": "slide", "n_neighbors": 60},
+        r"59 cells in section 'b' .*adata\.obs\['slide'\], expected at least n_neighbors=60 in each; .*lower n_neighbors",
+        set_obs("slide", lambda n: np.where(np.arange(n) < 59, "b", "a")),
+    ),
+    "a search by name": Bad(
+        LOCALITIES, "start", {"transformer": "pynndescent"}, r"transformer='pynndescent', expected .*; "
+    ),
+    "a search that is no object": Bad(
+        LOCALITIES,
+        "start",
+        {"transformer": KNeighborsTransformer},
+        r"transformer=.*KNeighborsTransformer.*, expected .*; ",
+    ),
+    "a search that finds too few": Bad(
+        LOCALITIES,
+        "start",
+        {"n_neighbors": 60, "transformer": RadiusNeighborsTransformer(radius=1e-6)},
+        r"Found 1 neighbours of cell 0 by the transformer, expected at least 60, .*; give it a larger",
+    ),
     "the key is taken": Bad(
         LOCALITIES, "start", {}, r"uns\['lava'\]|uns\[\"lava\"\]", lambda adata: adata.uns.update(lava="mine")
     ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAMESPACES = ("pp", "tl", "get", "pl", "datasets")
 WRITERS = ("pp", "tl")
 #: The first steps name the key; all others read what is under it.
-FIRST_STEPS = ("pp.select_genes", "tl.localities", "tl.explain")
+FIRST_STEPS = ("pp.select_genes", "tl.locality_size", "tl.localities", "tl.explain")
 API = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -89,7 +89,7 @@ def test_two_keys_do_not_touch_each_other(stages: Mapping[str, AnnData], step: s
 @pytest.mark.parametrize("key", ["a/b", "/", "", 3, ("a", "b"), None])
 def test_keys_that_files_cannot_hold_are_refused(stages: Mapping[str, AnnData], key: object) -> None:
     adata = stages["start"].copy()
-    for writer in (lava.tl.localities, lava.tl.explain, lava.pp.select_genes):
+    for writer in (lava.tl.locality_size, lava.tl.localities, lava.tl.explain, lava.pp.select_genes):
         with pytest.raises(ValueError, match=re.escape(f"Found key {key!r}, expected a non-empty string without '/'")):
             writer(adata, key_added=key)
     assert_unchanged(adata, stages["start"])
@@ -122,7 +122,7 @@ def test_another_key_does_not_serve(stages: Mapping[str, AnnData]) -> None:
 
 
 def test_the_registry_names_what_the_steps_document() -> None:
-    assert list(_slots.STEPS) == ORDER
+    assert list(_slots.STEPS) == list(FIELDS) == ["locality_size", *ORDER]
     slots = _slots.Slots("{key}")
     for step, spec in _slots.STEPS.items():
         found: dict[str, list[str]] = {}

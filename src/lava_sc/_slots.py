@@ -36,6 +36,7 @@ class Step:
 
 
 STEPS: Final[Mapping[str, Step]] = {
+    "locality_size": Step("lava_sc.tl.locality_size", builds_on=None, fields={"locality_size": "uns"}),
     "localities": Step(
         "lava_sc.tl.localities",
         builds_on=None,

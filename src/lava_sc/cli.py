@@ -107,6 +107,7 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
         metavar="O",
         help="localities around a cell, 2 to 20 (default: %(default)g)",
     )
+    where.add_argument("--library-key", metavar="COLUMN", help="obs column with sections that no locality may mix")
 
     genes = run.add_argument_group("genes and correlations")
     genes.add_argument("--layer", metavar="NAME", help="layer with log-normalised values (default: X)")
@@ -196,6 +197,7 @@ def _run(arguments: argparse.Namespace) -> None:
         use_rep=arguments.use_rep,
         n_neighbors=arguments.n_neighbors,
         overlap=arguments.overlap,
+        library_key=arguments.library_key,
         n_top_genes=arguments.n_top_genes,
         gene_symbols=arguments.gene_symbols,
         layer=arguments.layer,

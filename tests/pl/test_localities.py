@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from scipy.spatial.distance import cdist
 from tests import helpers
 from tests.pl.pictures import assert_readable, by_place, dots
 
@@ -134,6 +135,15 @@ def test_subset_is_drawn(explained: AnnData) -> None:
     ax = lava.pl.localities(some, localities=gone)
     assert not ax.texts
     assert len(dots(ax)[0].get_offsets()) == some.n_obs
+
+
+def test_probes_of_four_dimensions_lie_at_their_nearest_cell_of_the_map(explained: AnnData) -> None:
+    adata = explained.copy()
+    adata.obsm["X_latent"] = np.random.default_rng(0).normal(size=(adata.n_obs, 4))
+    lava.tl.localities(adata, use_rep="latent", n_neighbors=80, max_evals=2)
+    _, probes = dots(lava.pl.localities(adata))
+    nearest = cdist(adata.uns["lava"]["probes"], adata.obsm["X_latent"]).argmin(axis=1)
+    np.testing.assert_array_equal(probes.get_offsets(), adata.obsm["X_umap"][nearest])
 
 
 def test_nothing_in_adata_changes(explained: AnnData) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.helpers import FIELDS, GENE_SETS, assert_same, assert_unchanged, contents, names, stored, toy
+from tests.helpers import GENE_SETS, STEPS, assert_same, assert_unchanged, contents, names, stored, toy
 
 import lava_sc as lava
 
@@ -91,7 +91,7 @@ def test_default_number_of_modules(n_neighbors: int, expected: int, caplog: pyte
 def test_without_gene_sets_nothing_is_tested_and_nothing_stale_is_left(explained_toy: AnnData) -> None:
     adata = explained_toy.copy()
     lava.tl.explain(adata, 2, **FAST)
-    assert set(adata.uns["lava"]) == names([step for step in FIELDS if step != "ora"], "uns") | {"params"}
+    assert set(adata.uns["lava"]) == names([step for step in STEPS if step != "ora"], "uns") | {"params"}
     assert "ora" not in adata.uns["lava"]["params"]
 
 
@@ -120,7 +120,7 @@ def test_seeds_workers_and_generators(explained_toy: AnnData) -> None:
     drawn = []
     for _ in range(2):
         lava.tl.explain(adata, 2, rng=np.random.default_rng(5), **FAST)
-        drawn.append(stored(adata, list(FIELDS)[:4]))
+        drawn.append(stored(adata, list(STEPS)[:4]))
     assert_same(*drawn)
     assert not np.array_equal(drawn[0]["uns/probes"], explained_toy.uns["lava"]["probes"])
 

@@ -7,16 +7,19 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from numpy.typing import NDArray
     from tqdm import tqdm
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_PARTS: Final = 64
 _PROGRESS_DELAY: Final = 2.0  # seconds before a bar appears: what is done by then needs none
 
 
@@ -35,6 +38,20 @@ def progress(iterable: Iterable[T] | None = None, *, desc: str, total: int | Non
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
     return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False)
+
+
+def split(length: int) -> list[NDArray[np.int64]]:
+    """Indices in parts: enough of them for a progress bar and even work, few enough to cost nothing."""
+    return [part for part in np.array_split(np.arange(length), min(_PARTS, max(length, 1))) if len(part)]
+
+
+def quiet_thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None) -> list[R]:
+    """Results in the order of the items, for short work that releases the interpreter lock and calls no BLAS."""
+    workers = min(resolve_n_jobs(n_jobs), max(len(items), 1))
+    if workers == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))
 
 
 def thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None, desc: str) -> list[R]:

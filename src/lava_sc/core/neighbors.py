@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
-from lava_sc.core._parallel import progress, resolve_n_jobs
+from lava_sc.core._parallel import progress, quiet_thread_map, split, thread_map
+from lava_sc.core.spatial_index import leaf_neighborhoods, point_neighborhoods
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.spatial_index import SpatialIndex
 
-#: Above this dimension a k-d tree visits nearly every leaf and blocked distances are faster.
-MAX_TREE_DIMENSION: Final = 12
-_ROUNDING: Final = 1 + 1e-9  # the tree sums squares in another order
-_BLOCK_ENTRIES: Final = 1 << 22  # distances held at once: 32 MB
+
+_BLOCK: Final = 1 << 22  # neighbours of a transformer held at once
+
+
+class Transformer(Protocol):
+    """A neighbour search in the style of scikit-learn, such as ``KNeighborsTransformer``."""
+
+    def fit(self, X: FloatArray) -> Any:
+        """Index the samples."""
+
+    def transform(self, X: FloatArray) -> Any:
+        """Sparse distances to the neighbours, (len(X), E)."""
 
 
 @dataclass(frozen=True)
@@ -38,83 +45,86 @@ class Neighborhoods:
     mean_distance: FloatArray
 
 
-class NearestSamples:
-    """The n samples nearest to a point, exactly.
-
-    Samples at the same distance are taken in the order of their index, so that the answer does not depend on how the
-    search is done; a sample comes first in its own neighbourhood even when it has duplicates.
-    """
-
-    def __init__(self, Z: FloatArray, n: int, *, n_jobs: int | None = None) -> None:
-        self._Z = Z
-        self._n = n
-        self._workers = resolve_n_jobs(n_jobs)
-        self._tree = cKDTree(Z) if Z.shape[1] <= MAX_TREE_DIMENSION else None
-
-    def of_points(self, points: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Indices and distances, both (len(points), n), of the samples nearest to each point."""
-        return self._query(points, own=None)
-
-    def of_samples(self, samples: IntArray) -> tuple[IntArray, FloatArray]:
-        """Indices and distances, both (len(samples), n), of the samples nearest to each of the given samples."""
-        return self._query(self._Z[samples], own=samples)
-
-    def _query(self, points: FloatArray, own: IntArray | None) -> tuple[IntArray, FloatArray]:
-        n, n_samples = self._n, len(self._Z)
-        k = min(n + 1, n_samples)  # one more than asked for shows whether the boundary is tied
-        distances, indices = self._search(points, k)
-        if k == n:
-            return indices, distances
-        for row in np.flatnonzero(distances[:, n] <= distances[:, n - 1]):
-            chosen = self._resolve_ties(points[row], distances[row, n], None if own is None else own[row])
-            indices[row, :n], distances[row, :n] = chosen
-        return indices[:, :n], distances[:, :n]
-
-    def _search(self, points: FloatArray, k: int) -> tuple[FloatArray, IntArray]:
-        if self._tree is not None:
-            distances, indices = self._tree.query(points, k=k, workers=self._workers)
-            return distances.reshape(len(points), k), indices.reshape(len(points), k)
-        all_distances = cdist(points, self._Z)
-        nearest = np.argpartition(all_distances, k - 1, axis=1)[:, :k]
-        distances = np.take_along_axis(all_distances, nearest, axis=1)
-        order = np.argsort(distances, axis=1, kind="stable")
-        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(nearest, order, axis=1)
-
-    def _resolve_ties(self, point: FloatArray, radius: float, own: int | None) -> tuple[IntArray, FloatArray]:
-        distances = cdist(point[None], self._Z)[0]
-        candidates = np.flatnonzero(distances <= radius * _ROUNDING)
-        not_own = candidates != own if own is not None else np.ones(len(candidates), dtype=bool)
-        order = np.lexsort((candidates, distances[candidates], not_own))[: self._n]
-        chosen = candidates[order]
-        return chosen, distances[chosen]
-
-    def blocks(self) -> Iterator[IntArray]:
-        """All samples in blocks that keep the distances held at once within bounds."""
-        held = self._n + 1 if self._tree is not None else len(self._Z)
-        size = max(1, _BLOCK_ENTRIES // held)
-        for start in range(0, len(self._Z), size):
-            yield np.arange(start, min(start + size, len(self._Z)))
-
-
-def neighborhoods(Z: FloatArray, n: int, *, n_jobs: int | None = None) -> Neighborhoods:
+def neighborhoods(index: SpatialIndex, n: int, *, n_jobs: int | None = None) -> Neighborhoods:
     """In-degree centrality and mean neighbour distance of every sample (paper, Section 2.1 and Algorithm S1).
+
+    A sample comes first in its own neighbourhood, even when it has duplicates; others at the same distance are taken in
+    the order of their index.
+
+    Parameters
+    ----------
+    index
+        The E samples.
+    n
+        Neighbourhood size, 1 to E.
+    n_jobs
+        Number of threads, all cores when ``None``; changes no number.
+    """
+    n_samples = len(index.points)
+    counts, mean_distance = np.zeros(n_samples, dtype=np.int64), np.empty(n_samples)
+    lock = Lock()
+
+    def count(leaves: IntArray) -> None:
+        part = np.zeros(n_samples, dtype=np.int32)
+        leaf_neighborhoods(index.arrays, leaves[0], leaves[-1] + 1, n, part, mean_distance)
+        with lock:
+            np.add(counts, part, out=counts)
+
+    thread_map(count, split(index.n_leaves), n_jobs=n_jobs, desc="neighbourhoods")
+    return Neighborhoods(in_degree=counts / n_samples, mean_distance=mean_distance)
+
+
+def searched_neighborhoods(Z: FloatArray, n: int, transformer: Transformer) -> Neighborhoods:
+    """Like :func:`neighborhoods`, from a neighbour search in the style of scikit-learn, which may be approximate.
 
     Parameters
     ----------
     Z
-        (E, D_L) embedding, finite.
+        (E, D_L) embedding.
     n
-        Neighbourhood size, 1 to E.
-    n_jobs
-        Number of threads, all cores when ``None``.
+        Neighbourhood size; the transformer is asked for as many.
+    transformer
+        Has ``fit`` and ``transform``, the latter giving a sparse matrix of distances to the neighbours; the sample itself
+        may be among them or not. It is copied and not changed.
+
+    Raises
+    ------
+    ValueError
+        If it finds fewer than n neighbours of some sample.
     """
-    search = NearestSamples(Z, n, n_jobs=n_jobs)
-    counts = np.zeros(len(Z), dtype=np.int64)
-    mean_distance = np.empty(len(Z))
-    with progress(desc="neighbourhoods", total=len(Z)) as bar:
-        for block in search.blocks():
-            indices, distances = search.of_samples(block)
-            counts += np.bincount(indices.ravel(), minlength=len(Z))
-            mean_distance[block] = distances.mean(axis=1)
-            bar.update(len(block))
+    from sklearn.base import clone
+
+    search = clone(transformer)
+    if "n_neighbors" in search.get_params():
+        search.set_params(n_neighbors=n)
+    search.fit(Z)
+    counts, mean_distance = np.zeros(len(Z), dtype=np.int64), np.empty(len(Z))
+    for block in progress(np.array_split(np.arange(len(Z)), 1 + len(Z) * n // _BLOCK), desc="neighbourhoods"):
+        found = search.transform(Z[block]).tocsr()
+        for row, sample in enumerate(block):
+            near = slice(found.indptr[row], found.indptr[row + 1])
+            others = found.indices[near] != sample
+            order = np.argsort(found.data[near][others], kind="stable")[: n - 1]
+            if len(order) < n - 1:
+                msg = (
+                    f"Found {len(order) + 1} neighbours of cell {sample} by the transformer, expected at least {n}, the cell "
+                    f"itself included; give it a larger n_neighbors or leave transformer out."
+                )
+                raise ValueError(msg)
+            counts[sample] += 1
+            counts[found.indices[near][others][order]] += 1
+            mean_distance[sample] = found.data[near][others][order].sum() / n
     return Neighborhoods(in_degree=counts / len(Z), mean_distance=mean_distance)
+
+
+def nearest_samples(index: SpatialIndex, points: FloatArray, n: int, *, n_jobs: int | None = None) -> IntArray:
+    """The n samples nearest to each point, (len(points), n), ascending; at the same distance the lower index."""
+    members = np.empty((len(points), n), dtype=np.int64)
+
+    def fill(queries: IntArray) -> None:
+        point_neighborhoods(
+            index.arrays, points[queries[0] : queries[-1] + 1], n, members[queries[0] : queries[-1] + 1]
+        )
+
+    quiet_thread_map(fill, split(len(points)), n_jobs=n_jobs)
+    return members

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from scipy.optimize import direct
-from scipy.spatial import cKDTree
 
-from lava_sc.core._parallel import progress, resolve_n_jobs
-from lava_sc.core.neighbors import MAX_TREE_DIMENSION, NearestSamples
+from lava_sc._types import FloatArray
+from lava_sc.core._parallel import progress
+from lava_sc.core.kmeans import weighted_kmeans
+from lava_sc.core.moves import refine_probes
+from lava_sc.core.neighbors import (
+    nearest_samples,
+    neighborhoods,
+    searched_neighborhoods,
+)
+from lava_sc.core.spatial_index import build_index
 
 if TYPE_CHECKING:
-    from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.neighbors import Neighborhoods
+    from collections.abc import Callable, Mapping
+
+    from lava_sc._types import IntArray
+    from lava_sc.core.neighbors import (
+        Neighborhoods,
+        Transformer,
+    )
+    from lava_sc.core.spatial_index import SpatialIndex
 
 #: (α, β) at which quantisation theory puts the density of k-means centres at that of the samples, in any dimension.
 ANALYTIC_WEIGHTS: Final = (0.0, 2.0)
-_MAX_LLOYD_STEPS: Final = 50
-_LLOYD_TOLERANCE: Final = 1e-4  # of the variance of Z, as scikit-learn's
 
 
 @dataclass(frozen=True)
@@ -32,16 +44,19 @@ class Placement:
         (ℓ, D_L) float64.
     members
         (ℓ, n) sample indices, ascending within each locality.
+    in_degree
+        (E,) of the samples.
     alpha, beta
         Exponents of Equation 1 at the optimum.
     loss
         L(α, β) of Equation 2, between 0 and 2n.
     n_evals
-        Number of k-means runs.
+        Number of k-means runs, or of sweeps.
     """
 
     probes: FloatArray
     members: IntArray
+    in_degree: FloatArray
     alpha: float
     beta: float
     loss: float
@@ -49,11 +64,40 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class _Evaluation:
-    loss: float
-    alpha: float
-    beta: float
-    probes: FloatArray
+class Options:
+    """How to place.
+
+    Attributes
+    ----------
+    optimizer
+        A name in ``OPTIMIZERS``.
+    max_evals
+        Sweeps, or runs of k-means.
+    transformer
+        Neighbour search for the in-degrees of the samples instead of the exact one; localities are always exact.
+    n_jobs
+        Number of threads.
+    """
+
+    optimizer: str = "moves"
+    max_evals: int = 30
+    transformer: Transformer | None = None
+    n_jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every optimizer works on."""
+
+    index: SpatialIndex
+    stats: Neighborhoods
+    n: int
+    start: FloatArray
+    options: Options
+    rng: np.random.Generator
+
+
+_Found: TypeAlias = tuple[float, float, FloatArray, int]  # α, β, probes, evaluations
 
 
 class _BudgetSpentError(Exception):
@@ -90,45 +134,6 @@ def _safe_log(values: FloatArray) -> FloatArray:
     return np.log(np.maximum(values, positive.min() if positive.size else 1.0))
 
 
-def weighted_kmeans(
-    Z: FloatArray, weights: FloatArray, centres: FloatArray, *, n_jobs: int | None = None
-) -> FloatArray:
-    """Lloyd's algorithm from given centres; a centre that no weight falls to stays where it is.
-
-    Parameters
-    ----------
-    Z
-        (E, D_L) samples.
-    weights
-        (E,) non-negative.
-    centres
-        (k, D_L) start.
-    n_jobs
-        Number of threads of the assignment; the sums are done in the order of the samples, so it changes no number.
-    """
-    tolerance = _LLOYD_TOLERANCE * Z.var(axis=0).sum()
-    for _ in range(_MAX_LLOYD_STEPS):
-        labels = _nearest_centre(Z, centres, n_jobs)
-        mass = np.bincount(labels, weights=weights, minlength=len(centres))
-        sums = [np.bincount(labels, weights=weights * column, minlength=len(centres)) for column in Z.T]
-        filled = mass > 0
-        moved = centres.copy()
-        moved[filled] = np.column_stack(sums)[filled] / mass[filled, None]
-        shift = ((moved - centres) ** 2).sum()
-        centres = moved
-        if shift <= tolerance:
-            break
-    return centres
-
-
-def _nearest_centre(Z: FloatArray, centres: FloatArray, n_jobs: int | None) -> IntArray:
-    if Z.shape[1] <= MAX_TREE_DIMENSION:
-        return np.asarray(cKDTree(centres).query(Z, workers=resolve_n_jobs(n_jobs))[1])
-    from sklearn.metrics import pairwise_distances_argmin
-
-    return np.asarray(pairwise_distances_argmin(Z, centres))
-
-
 def spread_seeds(Z: FloatArray, k: int, rng: np.random.Generator) -> FloatArray:
     """``k`` samples spread like the samples themselves: one drawn from each of k equal parts of a random k-d partition.
 
@@ -155,59 +160,73 @@ def _random_rotation(dimension: int, rng: np.random.Generator) -> FloatArray:
     return np.linalg.qr(rng.standard_normal((dimension, dimension)))[0]
 
 
-def place_probes(
-    Z: FloatArray,
-    stats: Neighborhoods,
-    n: int,
-    n_probes: int,
-    *,
-    max_evals: int,
-    rng: np.random.Generator,
-    n_jobs: int | None = None,
-) -> Placement:
-    """Probes whose localities reproduce the samples' in-degrees best (Algorithm S1).
-
-    The analytic weights are evaluated first, then DIRECT searches (α, β) in [−2·D_L, 2·D_L]². Every evaluation starts
-    Lloyd's algorithm from the same centres, so L is a function of (α, β); the best evaluation is returned.
+def place_probes(Z: FloatArray, n: int, n_probes: int, options: Options, rng: np.random.Generator) -> Placement:
+    """Probes whose localities reproduce the samples' in-degrees (Algorithm S1).
 
     Parameters
     ----------
     Z
         (E, D_L) embedding.
-    stats
-        Neighbourhoods of all samples for this ``n``.
     n
         Locality size.
     n_probes
         Number of localities ℓ, at most E.
-    max_evals
-        Number of evaluations, the analytic one included.
+    options
+        How to place them.
     rng
-        Draws the common start.
-    n_jobs
-        Number of threads.
+        Draws the start, and the steps of the moves.
     """
-    search = NearestSamples(Z, n, n_jobs=n_jobs)
-    start = weighted_kmeans(Z, sample_weights(stats, *ANALYTIC_WEIGHTS), spread_seeds(Z, n_probes, rng), n_jobs=n_jobs)
-    tried: list[_Evaluation] = []
+    index, n_jobs = build_index(Z), options.n_jobs
+    if options.transformer is None:
+        stats = neighborhoods(index, n, n_jobs=n_jobs)
+    else:
+        stats = searched_neighborhoods(Z, n, options.transformer)
+    seeds = spread_seeds(Z, n_probes, rng)
+    start = weighted_kmeans(index, sample_weights(stats, *ANALYTIC_WEIGHTS), seeds, n_jobs=n_jobs)
+    with progress(desc="placing probes", total=options.max_evals) as bar:
+        task = _Task(index, stats, n, start, options, rng)
+        alpha, beta, probes, n_evals = OPTIMIZERS[options.optimizer](task, bar.update)
+    members = nearest_samples(index, probes, n, n_jobs=n_jobs)
+    loss = placement_loss(stats.in_degree, members)
+    return Placement(probes, members, stats.in_degree, alpha, beta, loss, n_evals)
+
+
+def _by_direct(task: _Task, on_eval: Callable[[], object]) -> _Found:
+    """DIRECT over (α, β) in [−2·D_L, 2·D_L]², as the paper; the analytic weights are tried first.
+
+    Every evaluation starts Lloyd's algorithm from the same centres, so L is a function of (α, β).
+    """
+    options = task.options
+    tried: list[tuple[float, float, float, FloatArray]] = []
 
     def evaluate(exponents: FloatArray | tuple[float, float]) -> float:
-        if len(tried) == max_evals:
+        if len(tried) == options.max_evals:
             raise _BudgetSpentError
         alpha, beta = map(float, exponents)
-        probes = weighted_kmeans(Z, sample_weights(stats, alpha, beta), start, n_jobs=n_jobs)
-        loss = placement_loss(stats.in_degree, search.of_points(probes)[0])
-        tried.append(_Evaluation(loss, alpha, beta, probes))
-        bar.update()
+        weights = sample_weights(task.stats, alpha, beta)
+        probes = weighted_kmeans(task.index, weights, task.start, n_jobs=options.n_jobs)
+        loss = placement_loss(task.stats.in_degree, nearest_samples(task.index, probes, task.n, n_jobs=options.n_jobs))
+        tried.append((loss, alpha, beta, probes))
+        on_eval()
         return loss
 
-    limit = 2.0 * Z.shape[1]
-    with progress(desc="placing probes", total=max_evals) as bar:
-        try:
-            evaluate(ANALYTIC_WEIGHTS)
-            direct(evaluate, [(-limit, limit)] * 2, maxfun=max_evals, maxiter=max_evals)
-        except _BudgetSpentError:
-            pass
-    best = min(tried, key=lambda evaluation: evaluation.loss)
-    members = np.sort(search.of_points(best.probes)[0], axis=1)
-    return Placement(best.probes, members, best.alpha, best.beta, best.loss, len(tried))
+    limit = 2.0 * task.index.points.shape[1]
+    with suppress(_BudgetSpentError):
+        evaluate(ANALYTIC_WEIGHTS)
+        direct(evaluate, [(-limit, limit)] * 2, maxfun=options.max_evals, maxiter=options.max_evals)
+    _, alpha, beta, probes = min(tried, key=lambda evaluation: evaluation[0])
+    return alpha, beta, probes, len(tried)
+
+
+def _by_moves(task: _Task, on_eval: Callable[[], object]) -> _Found:
+    """Local moves of the probes on L itself, from the analytic weights; ``max_evals`` sweeps."""
+    probes = refine_probes(
+        task.index, task.stats.in_degree, task.start, task.n, task.options.max_evals, task.rng, on_eval
+    )
+    return *ANALYTIC_WEIGHTS, probes, task.options.max_evals
+
+
+OPTIMIZERS: Final[Mapping[str, Callable[[_Task, Callable[[], object]], _Found]]] = {
+    "moves": _by_moves,
+    "direct": _by_direct,
+}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from lava_sc.pl.centrality import centrality
 from lava_sc.pl.localities import localities
+from lava_sc.pl.locality_size import locality_size
 from lava_sc.pl.modules import modules
 from lava_sc.pl.presences import presences
 
-__all__ = ["localities", "modules", "presences"]
+__all__ = ["centrality", "localities", "locality_size", "modules", "presences"]

@@ -31,6 +31,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     use_rep: str | None = None,
     n_neighbors: int | None = None,
     overlap: float = 3.0,
+    library_key: str | None = None,
     mask_var: str | Sequence[bool] | BoolArray | None = None,
     n_top_genes: int | None = 1000,
     gene_symbols: str | None = None,
@@ -59,7 +60,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     n_modules
         Number of modules. ``None`` takes 9, the paper's number for both of its data sets, or the number of localities
         if that is smaller.
-    use_rep, n_neighbors, overlap
+    use_rep, n_neighbors, overlap, library_key
         See :func:`lava_sc.tl.localities`.
     mask_var
         Genes to correlate, see :func:`lava_sc.tl.locality_corr`. ``None`` selects genes anew.
@@ -106,6 +107,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             use_rep=use_rep,
             n_neighbors=n_neighbors,
             overlap=overlap,
+            library_key=library_key,
             rng=rng,
             n_jobs=n_jobs,
             key_added=key_added,

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from lava_sc import _read, _validate
 from lava_sc._logging import logger
 from lava_sc._slots import check_key, store
-from lava_sc.core.neighbors import neighborhoods
-from lava_sc.core.placement import locality_in_degree, n_localities, place_probes
+from lava_sc.core.locality_size import default_size
+from lava_sc.core.placement import OPTIMIZERS, Options, locality_in_degree, n_localities, place_probes
+from lava_sc.core.sections import place_in_sections
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import SeedLike
+    from lava_sc.core.neighbors import Transformer
     from lava_sc.core.placement import Placement
 
 _MIN_NEIGHBORS = 3
-_SMALLEST_DEFAULT, _LARGEST_DEFAULT, _PER_ROOT_CELL = 50, 500, 4
 
 
 def localities(
@@ -29,7 +31,10 @@ def localities(
     use_rep: str | None = None,
     n_neighbors: int | None = None,
     overlap: float = 3.0,
+    library_key: str | None = None,
+    optimizer: Literal["moves", "direct"] = "moves",
     max_evals: int = 30,
+    transformer: Transformer | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
     key_added: str = "lava",
@@ -54,9 +59,19 @@ def localities(
     overlap
         Mean number of localities that contain a cell, o; there are ℓ = E·o/n localities, rounded. The paper recommends
         2 to 20.
+    library_key
+        Column of ``adata.obs`` with the section, slide or sample of each cell, for coordinates in which several lie over
+        one another, such as ``use_rep="spatial"``: no locality mixes sections, and probes are shared out by their cells.
+    optimizer
+        Both start from weighted k-means with the weights that quantisation theory gives (Equation 1 with α = 0, β = 2).
+        ``"moves"`` then moves single probes to where L itself falls; ``"direct"`` is the paper's way (Algorithm S1):
+        DIRECT (Jones et al. 1993) over α and β, with a run of k-means for each. ``"moves"`` reaches a lower L in less time.
     max_evals
-        Number of placements tried. The first uses the weights that theory gives (α = 0, β = 2), the rest are chosen by
-        DIRECT (Jones et al. 1993).
+        Sweeps over all probes for ``"moves"``, runs of k-means for ``"direct"``.
+    transformer
+        Neighbour search in the style of scikit-learn for the in-degrees, such as ``KNeighborsTransformer`` or the
+        approximate ``pynndescent.PyNNDescentTransformer``, for millions of cells in many dimensions. It is asked for
+        ``n_neighbors`` neighbours. ``None`` is exact. The localities themselves are always exact.
     rng
         Seed or generator.
     n_jobs
@@ -74,7 +89,8 @@ def localities(
         (ℓ, D_L) float64, coordinates in the embedding.
     `adata.uns[key_added]["placement"]`
         ``alpha``, ``beta`` of Equation 1, the ``loss`` L of Equation 2, ``loss_per_neighbor`` L/n (0 = the
-        in-degrees are identical, 2 = disjoint) and ``n_evals``.
+        in-degrees are identical, 2 = disjoint) and ``n_evals``. With ``library_key`` α and β are arrays in the order of
+        ``libraries``, and ``library`` names the section of each probe.
     `adata.obsm[f"{key_added}_localities"]`
         (E, ℓ) CSR bool, which cells are in which locality.
     `adata.obs[f"{key_added}_in_degree"]`, `adata.obs[f"{key_added}_locality_in_degree"]`
@@ -85,8 +101,8 @@ def localities(
     Raises
     ------
     ValueError
-        If the representation is missing or not finite, ``n_neighbors`` is below 3 or above E, or there would be more
-        localities than cells.
+        If the representation is missing or not finite, ``n_neighbors`` is below 3 or above E, there would be more
+        localities than cells, or a section has fewer than ``n_neighbors`` cells.
 
     Examples
     --------
@@ -99,38 +115,85 @@ def localities(
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
     check_key(adata, key_added)
+    _validate.one_of("optimizer", optimizer, list(OPTIMIZERS))
     _validate.in_range("max_evals", max_evals, 1, np.inf, integer=True)
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     obsm_key = _read.representation_key(adata, use_rep)
     Z = _read.representation(adata, obsm_key)
+    _check_transformer(transformer)
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
+    libraries = _libraries(adata, library_key, n)
     adata = adata.copy() if copy else adata
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
-    stats = neighborhoods(Z, n, n_jobs=n_jobs)
-    placement = place_probes(Z, stats, n, n_probes, max_evals=max_evals, rng=rng, n_jobs=n_jobs)
+    options = Options(optimizer, max_evals, transformer, n_jobs)
+    if libraries is None:
+        placement = place_probes(Z, n, n_probes, options, rng)
+        quality: dict[str, Any] = {"alpha": placement.alpha, "beta": placement.beta}
+    else:
+        found = place_in_sections(Z, libraries.codes, n, n_probes, options, rng)
+        placement = found.whole
+        names = libraries.categories.astype(str).to_numpy(dtype=object)
+        quality = {"alpha": found.exponents[:, 0], "beta": found.exponents[:, 1]}
+        quality |= {"libraries": names, "library": names[found.section_of_probe]}
+    quality |= {"loss": placement.loss, "loss_per_neighbor": placement.loss / n, "n_evals": placement.n_evals}
     fields = {
         "probes": placement.probes,
-        "placement": {
-            "alpha": placement.alpha,
-            "beta": placement.beta,
-            "loss": placement.loss,
-            "loss_per_neighbor": placement.loss / n,
-            "n_evals": placement.n_evals,
-        },
+        "placement": quality,
         "localities": _membership(placement, len(Z)),
-        "in_degree": stats.in_degree,
+        "in_degree": placement.in_degree,
         "locality_in_degree": locality_in_degree(placement.members, len(Z)),
     }
     params = {
+        "n_cells": len(Z),
         "use_rep": obsm_key,
         "n_neighbors": n,
         "overlap": float(overlap),
+        "optimizer": optimizer,
         "max_evals": int(max_evals),
+        "transformer": transformer,
+        "library_key": library_key,
         "rng": rng_given,
     }
     store(adata, key_added, "localities", fields, params)
     return adata if copy else None
+
+
+def _check_transformer(transformer: object) -> None:
+    needed = ("fit", "transform", "get_params")
+    if transformer is not None and (isinstance(transformer, type) or any(not hasattr(transformer, n) for n in needed)):
+        msg = (
+            f"Found transformer={transformer!r}, expected an object in the style of scikit-learn with fit, transform and "
+            f"get_params, such as KNeighborsTransformer(); pass one or leave transformer out."
+        )
+        raise ValueError(msg)
+
+
+def _libraries(adata: AnnData, library_key: str | None, n: int) -> pd.Categorical | None:
+    """Section of each cell.
+
+    Raises
+    ------
+    ValueError
+        If the column does not exist, misses values, or a section has fewer cells than a locality.
+    """
+    if library_key is None:
+        return None
+    _validate.column_names("column of adata.obs", library_key, list(adata.obs.columns))
+    libraries = pd.Categorical(adata.obs[library_key]).remove_unused_categories()
+    missing = int((libraries.codes < 0).sum())
+    if missing:
+        msg = f"Found {missing} cells without a section in adata.obs[{library_key!r}], expected one for each; drop these cells."
+        raise ValueError(msg)
+    sizes = np.bincount(libraries.codes)
+    smallest = int(np.argmin(sizes))
+    if sizes[smallest] < n:
+        msg = (
+            f"Found {sizes[smallest]} cells in section {libraries.categories[smallest]!r} of adata.obs[{library_key!r}], "
+            f"expected at least n_neighbors={n} in each; drop it or lower n_neighbors."
+        )
+        raise ValueError(msg)
+    return libraries
 
 
 def _sizes(n_cells: int, n_neighbors: int | None, overlap: float) -> tuple[int, int]:
@@ -139,8 +202,7 @@ def _sizes(n_cells: int, n_neighbors: int | None, overlap: float) -> tuple[int, 
         msg = f"Found {n_cells} cells, expected at least {_MIN_NEIGHBORS}; a locality needs as many."
         raise ValueError(msg)
     if n_neighbors is None:
-        wanted = min(max(round(_PER_ROOT_CELL * np.sqrt(n_cells)), _SMALLEST_DEFAULT), _LARGEST_DEFAULT, n_cells // 2)
-        n_neighbors = max(wanted, _MIN_NEIGHBORS)
+        n_neighbors = max(default_size(n_cells), _MIN_NEIGHBORS)
     _validate.in_range("n_neighbors", n_neighbors, _MIN_NEIGHBORS, n_cells, integer=True)
     _validate.in_range("overlap", overlap, np.finfo(float).tiny, np.inf)
     n_probes = n_localities(n_cells, n_neighbors, overlap)
