@@ -96,7 +96,7 @@ def searched_neighborhoods(Z: FloatArray, n: int, transformer: Transformer) -> N
 
     search = clone(transformer)
     if "n_neighbors" in search.get_params():
-        search.set_params(n_neighbors=n)
+        search.set_params(n_neighbors=min(n, len(Z) - 1))  # scikit-learn adds the sample itself
     search.fit(Z)
     counts, mean_distance = np.zeros(len(Z), dtype=np.int64), np.empty(len(Z))
     for block in progress(np.array_split(np.arange(len(Z)), 1 + len(Z) * n // _BLOCK), desc="neighbourhoods"):

@@ -143,10 +143,14 @@ def spread_seeds(Z: FloatArray, k: int, rng: np.random.Generator) -> FloatArray:
     rotated = Z @ _random_rotation(Z.shape[1], rng)
     parts = [(np.arange(len(Z)), k)]
     seeds: list[int] = []
+    taken: set[tuple[float, ...]] = set()
     while parts:
         samples, n_seeds = parts.pop()
         if n_seeds == 1:
-            seeds.append(int(rng.choice(samples)))
+            shuffled = rng.permutation(samples)  # a centre at the place of another would never get a sample
+            seed = next((i for i in shuffled if tuple(Z[i]) not in taken), shuffled[0])
+            taken.add(tuple(Z[seed]))
+            seeds.append(int(seed))
             continue
         left = n_seeds // 2
         axis = int(np.argmax(np.ptp(rotated[samples], axis=0)))
