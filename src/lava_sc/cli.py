@@ -82,19 +82,22 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_RUN_EXAMPLES,
         formatter_class=raw,
     )
-    _add_run_arguments(run)
+    for add_group in (_add_files, _add_localities, _add_genes, _add_modules, _add_general):
+        add_group(run)
     run.set_defaults(function=_run)
     for command in (demo, run):
         command.add_argument("-v", "--verbose", action="store_true", help="say what each step does")
     return parser
 
 
-def _add_run_arguments(run: argparse.ArgumentParser) -> None:
+def _add_files(run: argparse.ArgumentParser) -> None:
     files = run.add_argument_group("files")
     files.add_argument("input", type=Path, metavar="IN.h5ad")
     files.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="input plus all results")
     files.add_argument("--report", type=Path, metavar="OUT.html", help="page with pictures, genes and gene sets")
 
+
+def _add_localities(run: argparse.ArgumentParser) -> None:
     where = run.add_argument_group("localities")
     where.add_argument("--use-rep", metavar="KEY", help="embedding in obsm (default: X_umap, X_tsne or X_pca)")
     where.add_argument(
@@ -109,6 +112,8 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--library-key", metavar="COLUMN", help="obs column with sections that no locality may mix")
 
+
+def _add_genes(run: argparse.ArgumentParser) -> None:
     genes = run.add_argument_group("genes and correlations")
     genes.add_argument("--layer", metavar="NAME", help="layer with log-normalised values (default: X)")
     genes.add_argument(
@@ -133,6 +138,8 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
         help="false-discovery rate within a locality, or 'none' to keep all (default: 0.05)",
     )
 
+
+def _add_modules(run: argparse.ArgumentParser) -> None:
     modules = run.add_argument_group("modules")
     modules.add_argument("--n-modules", type=int, metavar="M", help="number of modules (default: 9)")
     modules.add_argument(
@@ -158,6 +165,8 @@ def _add_run_arguments(run: argparse.ArgumentParser) -> None:
         help="obs column to describe modules by in the report (default: cell_type if there)",
     )
 
+
+def _add_general(run: argparse.ArgumentParser) -> None:
     general = run.add_argument_group("general")
     general.add_argument("--key", default="lava", metavar="KEY", help="name of the results (default: %(default)s)")
     general.add_argument(
