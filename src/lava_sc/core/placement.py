@@ -120,7 +120,7 @@ def locality_in_degree(members: IntArray, n_samples: int) -> FloatArray:
 
 
 def sample_weights(stats: Neighborhoods, alpha: float, beta: float) -> FloatArray:
-    """W = deg^α · dbar^−β (Equation 1), scaled to a largest weight of 1.
+    """Weights w = deg^α · dbar^−β (Equation 1), scaled to a largest weight of 1.
 
     Logarithms keep large exponents finite; a mean distance of 0 (duplicated coordinates) counts as the smallest that is
     not, and an in-degree of 0 as the smallest that is not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import FloatArray
+
+#: A module is present in a locality when its presence exceeds this (paper, B.9); where it never does, it is dead.
+PRESENT_ABOVE: Final = 0.01
 
 
 def presences_of_cells(membership: sparse.csr_matrix, presences: FloatArray) -> FloatArray:

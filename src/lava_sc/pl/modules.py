@@ -9,6 +9,7 @@ import pandas as pd
 
 from lava_sc import _read, _validate, get
 from lava_sc._slots import load
+from lava_sc.core.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.pl._basis import Basis
 
-_PRESENT: Final = 0.01  # presence above which the paper counts a module as present (Section 3.4)
 _TAKES_PART: Final = 0.05  # of the largest weight (paper, B.9.2)
 _BARS: Final = 6.5  # width in font sizes
 _LONGEST_NAME: Final = 18
@@ -135,7 +135,7 @@ class _Card:
 
 
 def _title(m: int, presences: FloatArray) -> tuple[str, str]:
-    present = int((presences[:, m] > _PRESENT).sum())
+    present = int((presences[:, m] > PRESENT_ABOVE).sum())
     return f"module {m}", f"in {present:,} of {len(presences):,} localities"
 
 

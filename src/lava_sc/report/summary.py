@@ -10,7 +10,7 @@ import pandas as pd
 
 from lava_sc import _read, get
 from lava_sc._slots import has, load
-from lava_sc.core.amf.runs import DEAD_BELOW
+from lava_sc.core.summary import PRESENT_ABOVE
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,7 +62,7 @@ def describe_modules(
         summaries.append(
             ModuleSummary(
                 number=m,
-                n_localities=int((presences[:, m] > DEAD_BELOW).sum()),
+                n_localities=int((presences[:, m] > PRESENT_ABOVE).sum()),
                 n_genes=len(genes),
                 genes=[str(names.get(gene, gene)) for gene in genes[:n_genes]],
                 groups=[] if groups is None else _highest(by_cell[m], groups),
@@ -74,7 +74,7 @@ def describe_modules(
 
 def _highest(presence: pd.Series, groups: pd.Series) -> list[tuple[str, float]]:
     means = presence.groupby(groups.astype(str).to_numpy()).mean().sort_values(ascending=False)
-    return [(str(name), float(value)) for name, value in means[means > DEAD_BELOW].head(_MOST_GROUPS).items()]
+    return [(str(name), float(value)) for name, value in means[means > PRESENT_ABOVE].head(_MOST_GROUPS).items()]
 
 
 def _significant_sets(adata: AnnData, key: str, m: int) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ from scipy.optimize import linear_sum_assignment
 from tests.reference import amf_numpy as reference
 
 from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.runs import DEAD_BELOW, canonical, run_many
+from lava_sc.core.amf.runs import canonical, run_many
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.summary import PRESENT_ABOVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,10 +64,10 @@ def test_dead_modules_are_left_out() -> None:
     P, M = factors(n_modules=5)
     M /= M.max(axis=1, keepdims=True)
     P[:, 0] = 0
-    P[:, 1] *= 0.9 * DEAD_BELOW / P[:, 1].max()
+    P[:, 1] *= 0.9 * PRESENT_ABOVE / P[:, 1].max()
     P[:, 2] *= 0.09 / P[:, 2].max()
     M[2] *= 0.1
-    P[:, 3] *= 1.01 * DEAD_BELOW / P[:, 3].max()
+    P[:, 3] *= 1.01 * PRESENT_ABOVE / P[:, 3].max()
     new_P, new_M = canonical(P, M)
     np.testing.assert_allclose(new_M, M[[4, 3]], rtol=1e-6)
     np.testing.assert_allclose(new_P, P[:, [4, 3]], rtol=1e-6)

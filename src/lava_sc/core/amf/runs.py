@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
@@ -14,6 +14,7 @@ from lava_sc.core._parallel import progress, resolve_n_jobs
 from lava_sc.core.amf.fit import fit
 from lava_sc.core.amf.loss import quality
 from lava_sc.core.amf.starts import STARTS
+from lava_sc.core.summary import PRESENT_ABOVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from lava_sc.core.amf.fit import Options
     from lava_sc.core.amf.loss import Quality
     from lava_sc.core.amf.target import Target
-
-#: A module none of whose presences exceeds this is dead; the paper's bound for "not present" (B.9).
-DEAD_BELOW: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
     """
     peaks = np.maximum(M.max(axis=1), np.finfo(np.float32).tiny)
     strongest = P.max(axis=0) * peaks
-    alive = strongest > DEAD_BELOW
+    alive = strongest > PRESENT_ABOVE
     alive[np.argmax(strongest)] = True
     P, M = P[:, alive] * peaks[alive], M[alive] / peaks[alive, None]
     order = np.argsort(-P.sum(axis=0, dtype=np.float64), kind="stable")
