@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsTransformer
 from tests.reference import placement as reference
@@ -146,6 +146,7 @@ def test_probes_by_hand(n_probes: int, sizes: list[int], expected: list[int]) ->
     surplus=st.lists(st.integers(0, 400), min_size=1, max_size=8),
     overlap=st.floats(1, 20),
 )
+@example(n=3, surplus=[202, 1, 1], overlap=1.0)  # equal remainders that floats tell apart
 def test_probes_are_shared_out_by_largest_remainders(n: int, surplus: list[int], overlap: float) -> None:
     """With sections of at least n samples and an overlap of at least 1: in exact fractions, and all of them given out."""
     sizes = np.array(surplus) + n

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 def allocate(n_probes: int, sizes: IntArray) -> IntArray:
     """Probes for each section, in proportion to its samples by largest remainders, at least one."""
-    shares = n_probes * sizes / sizes.sum()
-    counts = np.maximum(np.floor(shares).astype(np.int64), 1)
-    order = np.argsort(-(shares - counts), kind="stable")
-    counts[order[: max(n_probes - counts.sum(), 0)]] += 1
+    total = int(sizes.sum())
+    counts = np.maximum(n_probes * sizes // total, 1)
+    owed = n_probes * sizes - counts * total  # in whole numbers: equal remainders have to tie
+    counts[np.argsort(-owed, kind="stable")[: max(n_probes - counts.sum(), 0)]] += 1
     while counts.sum() > max(n_probes, len(counts)):  # the sections that had to get one take it from those with most
-        counts[np.argmax(np.where(counts > 1, counts - shares, -np.inf))] -= 1
+        owed = n_probes * sizes - counts * total
+        counts[np.argmin(np.where(counts > 1, owed, np.iinfo(np.int64).max))] -= 1
     return counts
 
 
