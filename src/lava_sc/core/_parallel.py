@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from tqdm import tqdm
@@ -54,11 +54,17 @@ def quiet_thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: 
         return list(pool.map(function, items))
 
 
-def thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None, desc: str) -> list[R]:
-    """Results in the order of the items, whatever the number of workers; BLAS is held to one thread in each."""
+def ordered_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None) -> Iterator[R]:
+    """Yield results in the order of the items, whatever the number of workers; BLAS is held to one thread in each."""
     workers = min(resolve_n_jobs(n_jobs), max(len(items), 1))
     with threadpool_limits(limits=1, user_api="blas"):
         if workers == 1:
-            return [function(item) for item in progress(items, desc=desc)]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(progress(pool.map(function, items), desc=desc, total=len(items)))
+            yield from map(function, items)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                yield from pool.map(function, items)
+
+
+def thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None, desc: str) -> list[R]:
+    """All results of :func:`ordered_map`, with a progress bar."""
+    return list(progress(ordered_map(function, items, n_jobs=n_jobs), desc=desc, total=len(items)))

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
+from scipy import sparse, stats
 from tests.reference import correlation as reference
 
 import lava_sc as lava
+from lava_sc.core.blocks import InMemory
+from lava_sc.core.correlation.evidence import correlation_pvalues, tail_moments
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.partial import Covariate
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
-    from scipy import sparse
 
     from lava_sc.core.correlation.locality import LocalityCorrelations
 
@@ -83,7 +85,7 @@ def as_mask(members: Members, n_samples: int) -> NDArray[np.bool_]:
 
 
 def correlate(X: object, members: Members, **kwargs: object) -> LocalityCorrelations:
-    return locality_correlations(X, members, **{"fdr": None, "n_jobs": 1, **kwargs})
+    return locality_correlations(InMemory(X), members, **{"fdr": None, "n_jobs": 1, **kwargs})
 
 
 def as_squares(C: sparse.csr_matrix, n_features: int) -> Floats:
@@ -101,15 +103,134 @@ def assert_same_bits(first: LocalityCorrelations, second: LocalityCorrelations) 
     np.testing.assert_array_equal(first.n_kept_pairs, second.n_kept_pairs)
 
 
-def assert_is(found: LocalityCorrelations, expected: Floats, defined: NDArray[np.bool_]) -> None:
+def assert_is(
+    found: LocalityCorrelations, expected: Floats, defined: NDArray[np.bool_], tolerance: float = TOLERANCE
+) -> None:
     assert found.C.dtype == np.float32
     assert found.C.shape == expected.shape
     assert found.C.has_canonical_format
-    np.testing.assert_allclose(found.C.toarray(), expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(found.C.toarray(), expected, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(found.defined, defined)
     n_defined = defined.sum(axis=1)
     np.testing.assert_array_equal(found.n_defined_pairs, n_defined * (n_defined - 1) // 2)
     np.testing.assert_array_equal(found.n_kept_pairs, np.diff(found.C.indptr))
+
+
+def of_all_sizes(dtype: type, size: int) -> Floats:
+    """Floats from the most negative to the largest, evenly spaced in their bits, with 0 and the smallest denormals."""
+    bits = {2: np.int16, 4: np.int32, 8: np.int64}[np.dtype(dtype).itemsize]
+    largest, steps = int(np.finfo(dtype).max.view(bits)), size // 2 - 1
+    positive = np.array([1 + (largest - 1) * i // steps for i in range(steps + 1)], dtype=bits).view(dtype)
+    return np.concatenate([-positive[::-1], np.zeros(1, dtype), positive])
+
+
+def ladders(size: int = 4097) -> dict[str, Data]:
+    """Different values in ascending order, as many as asked for if the type has them."""
+    k = np.arange(size) - size // 2
+    share, int64 = np.abs(k) / (size // 2), np.iinfo(np.int64)
+    return {
+        "float64 a last digit apart": 1 + k * 2.0**-52,
+        "float64 in runs that float32 merges": k // 16 + k % 16 * 2.0**-40,
+        "float64 beyond float32's largest": np.sign(k) * 10.0 ** (39 + 269 * share),
+        "float64 denormals": k * 5e-324,
+        "float64 of all sizes": of_all_sizes(np.float64, size),
+        "float32 a last digit apart": (k + np.float32(1.5).view(np.int32)).astype(np.int32).view(np.float32),
+        "float32 denormals": np.copysign(np.abs(k).astype(np.int32).view(np.float32), k.astype(np.float32)),
+        "float32 of all sizes": of_all_sizes(np.float32, size),
+        "float16 of all sizes": of_all_sizes(np.float16, size),
+        "int64 around 2**53": 2**53 + k,
+        "int64 at both ends": np.where(k < 0, int64.min + (k - k[0]), int64.max - (k[-1] - k)),
+        "uint64 around 2**63": k.astype(np.uint64) + np.uint64(2**63),
+        "uint64 at both ends": np.where(k < 0, k - k[0], k - k[-1] - 1).astype(np.uint64),
+        "int32 around 2**24": (2**24 + k).astype(np.int32),
+        "int32 of all sizes": np.linspace(-(2**31), 2**31 - 1, size).astype(np.int32),
+        "int8": np.arange(-128, 128).astype(np.int8),
+        "bool": np.array([False, True]),
+    }
+
+
+LADDERS = ladders()
+EVEN_LADDERS = [
+    "float64 a last digit apart",
+    "float64 denormals",
+    "float32 a last digit apart",
+    "float32 denormals",
+    "int32 around 2**24",
+    "int8",
+]
+
+
+def tie_patterns(n: int, n_levels: int, usual: int) -> Members:
+    """(n, 14) places on a ladder: distinct, tied here and there, three quarters on one step, one more than that, all."""
+    rng = np.random.default_rng([n, n_levels])
+    shared, top, quarters = rng.normal(size=n), n_levels - 1, 3 * n // 4
+
+    def over(low: int, high: int, values: Floats) -> Members:  # with ties if there are fewer steps than samples
+        return low + np.argsort(np.argsort(values)) * (high - low) // len(values)
+
+    def tied(step: int, n_tied: int) -> Members:
+        elsewhere = np.delete(np.arange(n_levels), step)
+        codes = elsewhere[over(0, top, shared + rng.normal(size=n))]
+        codes[rng.permutation(n)[:n_tied]] = step
+        return codes
+
+    start = max(0, usual - 4)
+    return np.column_stack(
+        [
+            over(0, n_levels, shared),
+            over(0, n_levels, shared + rng.normal(size=n)),
+            over(0, n_levels, np.arange(n)),
+            over(0, n_levels, -np.arange(n)),
+            over(start, min(start + 9, n_levels), shared - rng.normal(size=n)),
+            np.sort(rng.integers(0, n_levels, 5))[rng.integers(0, 5, n)],
+            np.where(shared > 0, usual, max(0, usual - 1)),
+            tied(usual, n // 2),
+            *(tied(step, n_tied) for step in (usual, top) for n_tied in (quarters, quarters + 1)),
+            np.full(n, usual),
+            np.full(n, top),
+        ]
+    )
+
+
+def on_ladder(kind: str, n: int) -> tuple[Data, Members, Members]:
+    """Values, the places on the ladder that they stand for, and a locality of ``n`` samples strewn among others."""
+    rungs = LADDERS[kind]
+    zero = np.flatnonzero(rungs == 0)
+    patterns = tie_patterns(n, len(rungs), int(zero[0]) if zero.size else len(rungs) // 2)
+    rng = np.random.default_rng(n)
+    codes = rng.integers(0, len(rungs), (n + 10, patterns.shape[1]))
+    members = np.sort(rng.permutation(n + 10)[:n])
+    codes[members] = patterns
+    return rungs[codes], codes, members[None]
+
+
+def with_signed_zeros(X: Data) -> Data:
+    """Every other 0.0 becomes -0.0, in types that have it."""
+    minus = (X == 0) & (np.random.default_rng(0).random(X.shape) < 0.5)
+    return np.where(minus, np.float64(-0.0).astype(X.dtype), X)
+
+
+def with_stored_zeros(X: Data) -> sparse.csr_matrix:
+    """CSR in which every other zero is an entry."""
+    stored = (X != 0) | (np.random.default_rng(1).random(X.shape) < 0.5)
+    indptr = np.concatenate([[0], stored.sum(axis=1).cumsum()])
+    return sparse.csr_matrix((X[stored], np.nonzero(stored)[1], indptr), shape=X.shape)
+
+
+def pvalues_of_all_pairs(X: Data, rows: Members) -> tuple[Floats, Floats, Members]:
+    """ρ, p-value and column of C of every pair of features that are defined over some rows."""
+    features = np.array([f for f in range(X.shape[1]) if reference.is_defined(X[rows, f])], dtype=int)
+    ranks = 2 * stats.rankdata(X[np.ix_(rows, features)], axis=0).T - len(rows) - 1
+    a, b = np.triu_indices(len(features), 1)
+    products = ranks @ ranks.T  # of whole numbers
+    rho = products[a, b] / np.sqrt(products[a, a] * products[b, b])
+    moments = tail_moments(ranks)
+    columns = {pair: column for column, pair in enumerate(zip(*np.triu_indices(X.shape[1], 1), strict=True))}
+    return (
+        rho,
+        correlation_pvalues(rho, moments.take(a), moments.take(b), n_effective=len(rows)),
+        np.array([columns[pair] for pair in zip(features[a], features[b], strict=True)], dtype=int),
+    )
 
 
 COVARIATES = {

@@ -13,19 +13,45 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from tests.reference import evidence as reference
 
-from lava_sc.core.correlation import evidence
 from lava_sc.core.correlation.evidence import (
+    PermutationNull,
     TailMoments,
-    benjamini_hochberg,
     correlation_pvalues,
-    significant_pairs,
     tail_moments,
 )
+from lava_sc.core.correlation.significance import (
+    LocalityPairs,
+    benjamini_hochberg,
+    possible_pairs,
+    significant,
+    student_critical,
+)
+from lava_sc.core.correlation.tails import bounded_beta_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+def significant_pairs(
+    rho: Floats,
+    a: NDArray[np.intp],
+    b: NDArray[np.intp],
+    moments: TailMoments,
+    *,
+    n_effective: int,
+    level: float,
+    n_tests: int | None = None,
+) -> NDArray[np.bool_]:
+    """Which correlations of one locality are kept; those that are left out have to be impossible ones."""
+    n_tests = rho.size if n_tests is None else n_tests
+    possible = possible_pairs(np.abs(rho), n_effective, level=level, n_tests=n_tests)
+    null = PermutationNull.of_pairs(moments.take(a[possible]), moments.take(b[possible]), n_effective)
+    numbers = np.arange(rho.size)[possible]
+    (kept,) = significant([LocalityPairs(a, numbers, numbers, rho[possible], rho[possible], null, n_tests)], level)
+    return np.isin(np.arange(rho.size), kept.first)
+
 
 LEVELS = np.array([1e-2, 1e-3, 1e-4, 1e-5, 1e-6])
 
@@ -70,17 +96,18 @@ def critical_sizes(x: Floats, y: Floats, levels: Floats) -> Floats:
     return np.array([grid[pvalues <= level].min(initial=np.inf) for level in levels])
 
 
-@pytest.mark.parametrize("n", [5, 6, 7])
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7])
 @given(seed=st.integers(0, 2**32 - 1), tied=st.integers(0, 4))
 @settings(max_examples=8, deadline=None)
 def test_moments_equal_those_over_all_permutations(n: int, seed: int, tied: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.lognormal(size=n), rng.integers(0, 4, n) + 4 * np.eye(n)[0]
     x[: min(tied, n - 1)] = 0
-    moments = np.ravel(evidence._null_moments(*(tail_moments(reference.unit(v)[None]) for v in (x, y)), n))
-    z = reference.enumerated_correlations(x, y) * math.sqrt(n - 1)
-    assert np.mean(z**2) == pytest.approx(1)
-    np.testing.assert_allclose(moments, [np.mean(z**k) for k in (3, 4, 5)], rtol=1e-9, atol=1e-9)
+    null = PermutationNull.of_pairs(*(tail_moments(reference.unit(v)[None]) for v in (x, y)), n)
+    second, third, fourth, fifth = (np.mean(reference.enumerated_correlations(x, y) ** k) for k in (2, 3, 4, 5))
+    assert second == pytest.approx(1 / (n - 1))
+    expected = [second, third, fourth - 3 * second**2, fifth - 10 * third * second]
+    np.testing.assert_allclose(null.cumulants[:, 0], expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [50, 150, 500])
@@ -175,7 +202,7 @@ def test_shuffled_genes_keep_an_edge_in_few_localities(heaviest: bool) -> None:
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("level", [0.01, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("level", [0.01, 0.05, 0.5, 0.999])
 @pytest.mark.parametrize(("n", "d", "n_covariates"), [(30, 12, 0), (150, 40, 2), (6, 5, 0), (4, 6, 2)])
 def test_only_possible_pairs_are_computed_and_none_is_missed(
     n: int, d: int, n_covariates: int, level: float, strength: float
@@ -189,7 +216,14 @@ def test_only_possible_pairs_are_computed_and_none_is_missed(
         rho, moments = np.corrcoef(ranks)[a, b], tail_moments(ranks)
         found = significant_pairs(rho, a, b, moments, n_effective=n - n_covariates, level=level)
         pvalues = correlation_pvalues(rho, moments.take(a), moments.take(b), n_effective=n - n_covariates)
-        np.testing.assert_array_equal(found, multipletests(pvalues, alpha=level, method="fdr_bh")[0])
+        expected = multipletests(pvalues, alpha=level, method="fdr_bh")[0]
+        np.testing.assert_array_equal(found, expected)
+        left = np.flatnonzero(np.abs(rho) >= student_critical(level, n - n_covariates))
+        of_left = dict(n_effective=n - n_covariates, level=level, n_tests=rho.size)
+        np.testing.assert_array_equal(
+            significant_pairs(rho[left], a[left], b[left], moments, **of_left), expected[left]
+        )
+        assert not np.delete(expected, left).any()
 
 
 @given(
@@ -226,6 +260,9 @@ def test_pvalues_are_probabilities_whatever_the_data(
     pvalues = correlation_pvalues(np.full(10, rho), moments.take(a), moments.take(b), n_effective=n - n_covariates)
     assert (pvalues <= 1).all()
     assert (pvalues >= (0 if n > 150 else np.finfo(float).tiny)).all()
+    if n - n_covariates >= 3:
+        null = PermutationNull.of_pairs(moments.take(a), moments.take(b), n - n_covariates)
+        assert (null.pvalues(np.full(10, rho), bounded_beta_tail) >= pvalues).all()
 
 
 def test_sign_and_scale_of_the_scores_do_not_matter() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse, stats
 from tests.reference.correlation import is_defined
 
-from lava_sc.core.correlation.ranks import centred_ranks, centred_values, defined_features
+from lava_sc.core.correlation.ranks import columns_of_rows, defined_features, rank_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,15 +37,17 @@ def to_format(request: pytest.FixtureRequest) -> Callable[[Data], object]:
 
 def assert_ranks(X: Data, given_X: object, rows: NDArray[np.intp], max_tie_fraction: float = 0.75) -> None:
     defined = [f for f in range(X.shape[1]) if is_defined(X[rows, f], max_tie_fraction)]
-    features, ranks = centred_ranks(given_X, rows, max_tie_fraction)
-    np.testing.assert_array_equal(features, defined)
     np.testing.assert_array_equal(defined_features(given_X, rows, max_tie_fraction), defined)
-    expected = [2 * stats.rankdata(X[rows, f]) - len(rows) - 1 for f in defined]
-    np.testing.assert_array_equal(ranks, np.reshape(expected, (len(defined), len(rows))))
-    features, values = centred_values(given_X, rows, max_tie_fraction)
-    np.testing.assert_array_equal(features, defined)
-    plain = X[rows][:, defined].astype(np.float64)
-    np.testing.assert_allclose(values, (plain - plain.mean(axis=0)).T, rtol=1e-12, atol=1e-12)
+    features, columns = columns_of_rows(given_X, rows, max_tie_fraction)
+    assert set(defined) <= set(features.tolist())
+    np.testing.assert_array_equal(columns, X[rows][:, features].T)
+    ranks = rank_columns(columns)
+    expected = np.reshape([2 * stats.rankdata(values) - len(rows) - 1 for values in columns], columns.shape)
+    np.testing.assert_array_equal(ranks.values, expected)
+    largest = [max(Counter(values.tolist()).values()) for values in columns]
+    np.testing.assert_array_equal(ranks.largest_ties, largest)
+    sums = np.array([(expected**power).sum(axis=1) for power in (2, 3, 4, 5)]).T
+    np.testing.assert_allclose(ranks.power_sums, sums, rtol=1e-12, atol=1e-12 * len(rows) ** 6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])

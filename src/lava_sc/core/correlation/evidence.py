@@ -1,4 +1,4 @@
-"""Which correlations of a locality stand out of chance: tails of the permutation null, Benjamini–Hochberg per locality.
+"""P-values of the correlations within a locality: tails of their permutation null.
 
 Under the null the samples of one feature are a random permutation against those of the other. Then ρ = Σ_i a_i·b_π(i), with
 a and b centred and scaled to norm 1, has mean 0 and variance 1/(n - 1) whatever the values (Pitman 1937), but with
@@ -10,18 +10,23 @@ and give the tails.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
 
-if TYPE_CHECKING:
-    from lava_sc._types import BoolArray, FloatArray, IntArray
+from lava_sc.core.correlation.tails import beta_tail, fitted_tail, student_tail
 
-_SMALLEST_FIT = 8  # samples; below, five moments say little about so few permutations
-_NEARLY_GAMMA = 1e6  # p + q from which a beta distribution is as good as its limit
-_INVERSE_SLACK = 1e-9
-_TWO_VALUED = 1e-10
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.correlation.tails import BetaTail
+
+FEWEST_SAMPLES: Final = 3  # with two, ρ is always ±1
+_SMALLEST_FIT: Final = 8  # samples; below, five moments say little about so few permutations
+_TWO_VALUED: Final = 1e-10
+_ORDERS: Final = np.array([[2], [3], [4], [5]])
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,63 @@ def tail_moments(scores: FloatArray) -> TailMoments:
     square = unit * unit
     cube = square * unit
     return TailMoments(cube.sum(axis=1), (square * square).sum(axis=1), (square * cube).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class PermutationNull:
+    """Null distributions of k statistics that permutations of the samples give.
+
+    A statistic is a correlation, or a mean of the correlations in several batches within which samples are permuted; with
+    weights that sum to 1, the cumulants of the mean are those of the correlations times powers of the weights.
+
+    Attributes
+    ----------
+    cumulants
+        (4, k) second to fifth cumulant; the first is 0.
+    step
+        (k,) distance between neighbouring values where they lie on a lattice, else 0.
+    log_permutations
+        (k,) logarithm of the number of permutations.
+    """
+
+    cumulants: FloatArray
+    step: FloatArray
+    log_permutations: FloatArray
+
+    @classmethod
+    def of_pairs(cls, a: TailMoments, b: TailMoments, n: int) -> PermutationNull:
+        """Nulls of the correlations of k pairs of features over n samples."""
+        log_permutations = np.full(a.s3.shape, special.gammaln(n + 1.0))
+        return cls(_cumulants(a, b, n), _lattice_step(a, b, n), log_permutations)
+
+    def weighted(self, weights: FloatArray) -> PermutationNull:
+        """Nulls of the statistics times weights (k,)."""
+        return PermutationNull(self.cumulants * weights**_ORDERS, self.step * weights, self.log_permutations)
+
+    def take(self, index: IntArray) -> PermutationNull:
+        """Those of some statistics, in the order of ``index``."""
+        return PermutationNull(self.cumulants[:, index], self.step[index], self.log_permutations[index])
+
+    @classmethod
+    def joined(cls, nulls: Sequence[PermutationNull]) -> PermutationNull:
+        """Several, one after the other."""
+        return cls(
+            np.concatenate([null.cumulants for null in nulls], axis=1),
+            np.concatenate([null.step for null in nulls]),
+            np.concatenate([null.log_permutations for null in nulls]),
+        )
+
+    def pvalues(self, statistic: FloatArray, tail: BetaTail = beta_tail) -> FloatArray:
+        """P-values (k,) of the statistics as in :func:`correlation_pvalues`, or bounds as in :func:`fitted_tail`."""
+        variance = self.cumulants[0]
+        n_effective = 1 + 1 / variance
+        size = np.maximum(np.minimum(np.abs(statistic), 1.0) - self.step / 2, 0.0)
+        pvalues = student_tail(size, n_effective, tail)
+        fit = np.flatnonzero(n_effective >= _SMALLEST_FIT)
+        third, fourth, fifth = self.cumulants[1:, fit] / variance[fit] ** (_ORDERS[1:] / 2)
+        fitted = fitted_tail(size[fit] / np.sqrt(variance[fit]), third, fourth + 3, fifth + 10 * third, tail)
+        pvalues[fit] = np.maximum(pvalues[fit], fitted)
+        return np.clip(pvalues, np.exp(-self.log_permutations), 1.0)
 
 
 def correlation_pvalues(rho: FloatArray, a: TailMoments, b: TailMoments, *, n_effective: int) -> FloatArray:
@@ -83,80 +145,9 @@ def correlation_pvalues(rho: FloatArray, a: TailMoments, b: TailMoments, *, n_ef
     Between two features that take two values each, ρ lies on a lattice, and half a step is taken off |ρ|. With more values
     ρ is fine-grained, and small integers among at least 50 samples need no such correction.
     """
-    if n_effective < 3:
+    if n_effective < FEWEST_SAMPLES:
         return np.ones(rho.shape)
-    size = np.maximum(np.minimum(np.abs(rho), 1.0) - _lattice_step(a, b, n_effective) / 2, 0.0)
-    pvalues = _student_tail(size, n_effective)
-    if n_effective >= _SMALLEST_FIT:
-        moments = _null_moments(a, b, n_effective)
-        pvalues = np.maximum(pvalues, _fitted_tail(size * np.sqrt(n_effective - 1.0), *moments))
-    return np.clip(pvalues, np.exp(-special.gammaln(n_effective + 1.0)), 1.0)
-
-
-def benjamini_hochberg(pvalues: FloatArray, level: float, *, n_tests: int | None = None) -> BoolArray:
-    """Which tests the step-up procedure of Benjamini and Hochberg (1995) rejects.
-
-    Parameters
-    ----------
-    pvalues
-        (k,) p-values.
-    level
-        False discovery rate.
-    n_tests
-        Number of tests when those with p > ``level``, which are never rejected, have been left out; by default k.
-    """
-    n_tests = pvalues.size if n_tests is None else n_tests
-    ordered = np.sort(pvalues)
-    passing = np.flatnonzero(ordered <= level * (np.arange(1, ordered.size + 1) / max(n_tests, 1)))
-    return pvalues <= ordered[passing[-1]] if passing.size else np.zeros(pvalues.shape, dtype=bool)
-
-
-def significant_pairs(
-    rho: FloatArray, first: IntArray, second: IntArray, moments: TailMoments, *, n_effective: int, level: float
-) -> BoolArray:
-    """Which pairs of one locality Benjamini–Hochberg keeps.
-
-    Parameters
-    ----------
-    rho
-        (k,) correlations of all defined pairs, each of which counts as a test.
-    first, second
-        (k,) features of the pairs, as positions in ``moments``.
-    moments
-        Power sums of the features.
-    n_effective
-        As in :func:`correlation_pvalues`.
-    level
-        False discovery rate within the locality.
-
-    Returns
-    -------
-    (k,) mask, the one of :func:`benjamini_hochberg` on all p-values; only those that may pass are computed.
-    """
-    kept = np.zeros(rho.shape, dtype=bool)
-    candidates = _candidates(np.abs(rho), n_effective, level)
-    if candidates.size:
-        a, b = moments.take(first[candidates]), moments.take(second[candidates])
-        pvalues = correlation_pvalues(rho[candidates], a, b, n_effective=n_effective)
-        kept[candidates] = benjamini_hochberg(pvalues, level, n_tests=rho.size)
-    return kept
-
-
-def _candidates(size: FloatArray, n: int, level: float) -> IntArray:
-    """Pairs that may be kept.
-
-    No p-value is below Student's. If at most r pairs can be kept, none with p > level·r/k can, which bounds |ρ| from
-    below, and fewer pairs are left; repeated until nothing changes.
-    """
-    if n < 3:
-        return np.arange(size.size)
-    candidates = np.flatnonzero(size >= _student_critical(level, n))
-    while candidates.size:
-        fewer = candidates[size[candidates] >= _student_critical(level * candidates.size / size.size, n)]
-        if fewer.size == candidates.size:
-            break
-        candidates = fewer
-    return candidates
+    return PermutationNull.of_pairs(a, b, n_effective).pvalues(rho)
 
 
 def _lattice_step(a: TailMoments, b: TailMoments, n: int) -> FloatArray:
@@ -165,78 +156,23 @@ def _lattice_step(a: TailMoments, b: TailMoments, n: int) -> FloatArray:
     return steps[0] * steps[1]
 
 
-def _student_tail(size: FloatArray, n: int) -> FloatArray:
-    """Two-sided p of Student's t test with n - 2 degrees of freedom: 1 - ρ² ~ Beta((n - 2)/2, 1/2)."""
-    return special.betainc(n / 2 - 1, 0.5, (1 - size) * (1 + size))
-
-
-def _student_critical(level: float, n: int) -> float:
-    """Bound |ρ| from below where Student's p is at most ``level``."""
-    return float(np.sqrt(1 - special.betaincinv(n / 2 - 1, 0.5, min(level, 1.0)))) - _INVERSE_SLACK
-
-
-def _null_moments(a: TailMoments, b: TailMoments, n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Skewness, kurtosis and fifth standardised moment of Σ_i a_i·b_π(i) over all permutations π.
+def _cumulants(a: TailMoments, b: TailMoments, n: int) -> FloatArray:
+    """Second to fifth cumulant (4, k) of Σ_i a_i·b_π(i) over all permutations π.
 
     The expectation of a product over distinct samples is a sum over distinct indices of a, times that of b, over the
-    falling factorial of n; Σa = 0 and Σa² = 1 leave polynomials in the power sums.
+    falling factorial of n; Σa = 0 and Σa² = 1 leave polynomials in the power sums. Sums over more distinct indices than
+    there are samples are empty.
     """
     falling = np.cumprod(n - np.arange(5.0))
-    third = a.s3 * b.s3 * (1 / falling[0] + 3 / falling[1] + 4 / falling[2])
-    fourth = (
-        a.s4 * b.s4 * (1 / falling[0] + 4 / falling[1])
-        + 3 * (1 - a.s4) * (1 - b.s4) / falling[1]
-        + 6 * (1 - 2 * a.s4) * (1 - 2 * b.s4) / falling[2]
-        + 9 * (1 - 2 * a.s4) * (1 - 2 * b.s4) / falling[3]
-    )
-    mixed = (a.s3 - a.s5) * (b.s3 - b.s5)
+    one, two, three, four, five = np.divide(1.0, falling, out=np.zeros(5), where=falling > 0)
+    variance = 1 / (n - 1.0)
+    third = a.s3 * b.s3 * (one + 3 * two + 4 * three)
+    paired, single = (1 - a.s4) * (1 - b.s4), (1 - 2 * a.s4) * (1 - 2 * b.s4)
+    fourth = a.s4 * b.s4 * (one + 4 * two) + 3 * two * paired + (6 * three + 9 * four) * single
     fifth = (
-        a.s5 * b.s5 * (1 / falling[0] + 5 / falling[1])
-        + 10 * mixed / falling[1]
-        + 10 * (a.s3 - 2 * a.s5) * (b.s3 - 2 * b.s5) / falling[2]
-        + 60 * mixed / falling[2]
-        + 10 * (5 * a.s3 - 6 * a.s5) * (5 * b.s3 - 6 * b.s5) / falling[3]
-        + 16 * (5 * a.s3 - 6 * a.s5) * (5 * b.s3 - 6 * b.s5) / falling[4]
+        a.s5 * b.s5 * (one + 5 * two)
+        + (10 * two + 60 * three) * (a.s3 - a.s5) * (b.s3 - b.s5)
+        + 10 * three * (a.s3 - 2 * a.s5) * (b.s3 - 2 * b.s5)
+        + (10 * four + 16 * five) * (5 * a.s3 - 6 * a.s5) * (5 * b.s3 - 6 * b.s5)
     )
-    scale = np.sqrt(n - 1.0)
-    return third * scale**3, fourth * scale**4, fifth * scale**5
-
-
-def _fitted_tail(z: FloatArray, skewness: FloatArray, kurtosis: FloatArray, fifth: FloatArray) -> FloatArray:
-    """P(|Z| ≥ z) of a standardised variable with these moments."""
-    fifth = np.where(skewness < 0, -fifth, fifth)
-    skewness = np.abs(skewness)
-    gap = 6 + 3 * skewness**2 - 2 * kurtosis  # 0 for gamma distributions, positive for beta distributions
-    room = np.maximum(kurtosis - skewness**2 - 1, 1e-3)  # 0 for two-valued variables
-    total = np.where(gap * _NEARLY_GAMMA > 6 * room, 6 * room / np.maximum(gap, 1e-12), _NEARLY_GAMMA)
-    width = np.sqrt((total + 2) ** 2 * skewness**2 + 16 * (total + 1)) / 2
-    lean = (total + 2) * skewness / (2 * width)
-    p = total * 2 * (total + 1) / (width**2 * (1 + lean))
-    q = total - p
-    above, below = np.clip(q / total - z / width, 0.0, 1.0), np.clip(p / total - z / width, 0.0, 1.0)
-    missing = fifth - skewness * (2 * (total + 2) * kurtosis + 4 * (total + 1)) / (total + 4)
-    longer = _fifth_moment_weight(np.where(gap > 0, np.maximum(missing, 0.0), 0.0), p, q, width)
-    upper = special.betainc(q, p, above) + longer * _fifth_moment_tail(1 - above, p, q)
-    lower = special.betainc(p, q, below) - longer * _fifth_moment_tail(below, p, q)
-    return np.maximum(np.maximum(upper, 0.0) + np.maximum(lower, 0.0), _heavy_tail(z, gap, kurtosis))
-
-
-def _fifth_moment_weight(missing: FloatArray, p: FloatArray, q: FloatArray, width: FloatArray) -> FloatArray:
-    """Factor of the Jacobi polynomial of degree 5 that adds ``missing`` to the fifth moment of Beta(p, q)·width."""
-    total = p + q
-    leading = special.poch(total + 4, 5) / (120 * 2.0**5)
-    square_norm = special.poch(p, 5) * special.poch(q, 5) / (120 * special.poch(total, 4) * (total + 9))
-    return missing * (2 / width) ** 5 * leading / square_norm
-
-
-def _fifth_moment_tail(y: FloatArray, p: FloatArray, q: FloatArray) -> FloatArray:
-    """Integral from y to 1 of that polynomial times the density of Beta(p, q), by Rodrigues' formula."""
-    density = np.exp(special.xlogy(p, y) + special.xlog1py(q, -y) - special.betaln(p, q))
-    return density * special.eval_jacobi(4, q, p, 2 * y - 1) / 5
-
-
-def _heavy_tail(z: FloatArray, gap: FloatArray, kurtosis: FloatArray) -> FloatArray:
-    """P(|Z| ≥ z) of the scaled Student distribution with this kurtosis where no beta distribution has it, else 0."""
-    heavy = (gap <= 0) & (kurtosis > 3)
-    freedom = 4 + 6 / np.where(heavy, kurtosis - 3, 1.0)
-    return np.where(heavy, 2 * special.stdtr(freedom, -z * np.sqrt(freedom / (freedom - 2))), 0.0)
+    return np.stack([np.full_like(third, variance), third, fourth - 3 * variance**2, fifth - 10 * third * variance])

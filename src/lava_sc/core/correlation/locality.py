@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core._parallel import thread_map
-from lava_sc.core.correlation.evidence import significant_pairs, tail_moments
+from lava_sc.core._parallel import ordered_map, progress
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
-from lava_sc.core.correlation.partial import covariate_basis, residuals
-from lava_sc.core.correlation.ranks import centred_ranks, centred_values
+from lava_sc.core.correlation.partial import covariate_basis
+from lava_sc.core.correlation.plain import locality_scores, plain_pairs
+from lava_sc.core.correlation.pooled import batch_scores, batches_of, pooled_pairs
+from lava_sc.core.correlation.significance import significant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
+    from lava_sc.core.blocks import Block, Source
     from lava_sc.core.correlation.partial import Covariate
+    from lava_sc.core.correlation.significance import LocalityPairs
 
-_EXACT_IN_FLOAT32: Final = 2**24
-_FIXED_POINT: Final = 2.0**26  # products of such fractions sum exactly in float64
-_NO_VARIANCE: Final = 1e-8  # share of a feature's norm below which covariates have explained it away
+#: Localities whose evidence is evaluated together, and that a worker takes at a time.
+LOCALITIES_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -46,28 +48,42 @@ class LocalityCorrelations:
 
 
 @dataclass(frozen=True)
-class _Locality:
+class _Row:
+    """What one locality contributes: its defined features, and the pairs kept among all that were tested."""
+
     features: IntArray
     columns: IntArray
-    values: FloatArray
+    rho: FloatArray
+    n_tests: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A few localities: the matrix of their block, their rows in it, and which samples these are."""
+
+    X: DataMatrix
+    localities: list[int]
+    rows: IntArray
+    samples: IntArray
 
 
 def locality_correlations(
-    X: DataMatrix,
+    source: Source,
     members: IntArray,
     *,
     ranked: bool = True,
     max_tie_fraction: float = 0.75,
     fdr: float | None = 0.05,
     covariates: Sequence[Covariate] = (),
+    batches: IntArray | None = None,
     n_jobs: int | None = None,
 ) -> LocalityCorrelations:
     """Correlate every pair of defined features within every locality.
 
     Parameters
     ----------
-    X
-        (E, D) CSR matrix or dense array, finite.
+    source
+        (E, D) values.
     members
         (ℓ, n) sample indices of the localities.
     ranked
@@ -78,64 +94,75 @@ def locality_correlations(
         Keep the pairs of each locality that pass Benjamini–Hochberg at this level; ``None`` keeps every defined pair.
     covariates
         Taken out of every feature by linear regression within the locality (of the ranks, if ``ranked``).
+    batches
+        (E,) codes of batches within which correlations are taken, then pooled.
     n_jobs
         Number of threads; changes no number.
     """
+    n_features = source.shape[1]
+    fdr = None if fdr is not None and fdr >= 1 else fdr  # no p-value is too large
 
-    def one(rows: IntArray) -> _Locality:
-        features, scores, n_effective = _scores(X, rows, max_tie_fraction, covariates, ranked=ranked)
-        a, b = np.triu_indices(len(features), 1)
-        rho = _correlations(scores)[a, b]
-        kept = rho != 0
-        if fdr is not None:
-            kept &= significant_pairs(rho, a, b, tail_moments(scores), n_effective=n_effective, level=fdr)
-        columns = pair_index(features[a[kept]], features[b[kept]], X.shape[1])
-        return _Locality(features, columns, rho[kept].astype(np.float32))
+    def pairs_of(X: DataMatrix, rows: IntArray, samples: IntArray) -> LocalityPairs:
+        if batches is None:
+            basis = covariate_basis(covariates, samples, ranked=ranked)
+            return plain_pairs(locality_scores(X, rows, basis, max_tie_fraction, ranked=ranked), fdr)
+        of_locality = batches_of(batches, samples, covariates, ranked=ranked)
+        return pooled_pairs(batch_scores(X, rows, of_locality, max_tie_fraction, ranked=ranked), fdr)
 
-    found = thread_map(one, list(members), n_jobs=n_jobs, desc="locality correlations")
-    defined = np.zeros((len(members), X.shape[1]), dtype=bool)
-    for i, locality in enumerate(found):
-        defined[i, locality.features] = True
+    def rows_of(task: _Task) -> list[_Row]:
+        pairs = [pairs_of(task.X, rows, samples) for rows, samples in zip(task.rows, task.samples, strict=True)]
+        return [_row(kept, n_features) for kept in (pairs if fdr is None else significant(pairs, fdr))]
+
+    found: dict[int, _Row] = {}
+    with progress(desc="locality correlations", total=len(members)) as bar:
+        for block in source.blocks(members):
+            tasks = _tasks(block, members)
+            for task, rows in zip(tasks, ordered_map(rows_of, tasks, n_jobs=n_jobs), strict=True):
+                found.update(zip(task.localities, rows, strict=True))
+                bar.update(len(rows))
+            del block, tasks, task  # lets go of the matrix before the next one is read
+    return _assemble([found.pop(i) for i in range(len(members))], n_features)
+
+
+def _tasks(block: Block, members: IntArray) -> list[_Task]:
+    """A few localities each; how many does not follow the number of workers, so no number can."""
+    starts = range(0, len(block.localities), LOCALITIES_AT_ONCE)
+    parts = [slice(start, start + LOCALITIES_AT_ONCE) for start in starts]
+    return [
+        _Task(block.X, block.localities[part].tolist(), block.members[part], members[block.localities[part]])
+        for part in parts
+    ]
+
+
+def _row(pairs: LocalityPairs, n_features: int) -> _Row:
+    columns: IntArray = pair_index(pairs.first, pairs.second, n_features).astype(_index_type(n_pairs(n_features)))
+    return _Row(pairs.features, columns, pairs.rho.astype(np.float32), pairs.n_tests)
+
+
+def _assemble(rows: list[_Row], n_features: int) -> LocalityCorrelations:
+    defined = np.zeros((len(rows), n_features), dtype=bool)
+    for i, row in enumerate(rows):
+        defined[i, row.features] = True
     return LocalityCorrelations(
-        C=_stack(found, n_pairs(X.shape[1])),
         defined=defined,
-        n_defined_pairs=np.array([n_pairs(len(locality.features)) for locality in found], dtype=np.int64),
-        n_kept_pairs=np.array([len(locality.columns) for locality in found], dtype=np.int64),
+        n_defined_pairs=np.array([row.n_tests for row in rows], dtype=np.int64),
+        n_kept_pairs=np.array([len(row.columns) for row in rows], dtype=np.int64),
+        C=_stack(rows, n_pairs(n_features)),
     )
 
 
-def _scores(
-    X: DataMatrix, rows: IntArray, max_tie_fraction: float, covariates: Sequence[Covariate], *, ranked: bool
-) -> tuple[IntArray, FloatArray, int]:
-    """Defined features, their centred scores (d, n), and the number of dimensions the scores are free to move in."""
-    features, scores = (centred_ranks if ranked else centred_values)(X, rows, max_tie_fraction)
-    basis = covariate_basis(covariates, rows, ranked=ranked)
-    if not len(basis) and ranked:
-        return features, scores, len(rows)
-    adjusted = residuals(scores, basis)
-    norms = np.sqrt((adjusted**2).sum(axis=1))
-    varies = norms > _NO_VARIANCE * np.sqrt((scores**2).sum(axis=1))
-    fixed_point = np.rint(adjusted[varies] / norms[varies, None] * _FIXED_POINT)
-    return features[varies], fixed_point, len(rows) - len(basis)
+def _index_type(largest: int) -> type[np.int32 | np.int64]:
+    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
 
 
-def _correlations(scores: FloatArray) -> FloatArray:
-    """(d, d) correlations of whole-number scores (d, n).
-
-    The sums are exact, hence independent of the order of cells, genes and threads: doubled ranks have
-    Σ|a·b| ≤ n(n² − 1)/3, which float32 holds up to n = 369 and float64 up to n = 300,000.
-    """
-    bound = (scores**2).sum(axis=1).max(initial=0.0)
-    exact: FloatArray = scores.astype(np.float32 if bound <= _EXACT_IN_FLOAT32 else np.float64)
-    products: FloatArray = (exact @ exact.T).astype(np.float64)
-    norms = products.diagonal()
-    return np.clip(products / np.sqrt(norms[:, None] * norms[None, :]), -1.0, 1.0)
-
-
-def _stack(localities: Sequence[_Locality], n_columns: int) -> sparse.csr_matrix:
-    counts = [len(locality.columns) for locality in localities]
+def _stack(rows: list[_Row], n_columns: int) -> sparse.csr_matrix:
+    """Rows to one matrix; each is let go of once it is copied, so that no more than one copy is held."""
+    counts = [len(row.columns) for row in rows]
     indptr = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    dtype = np.int32 if max(n_columns, int(indptr[-1])) <= np.iinfo(np.int32).max else np.int64
-    indices = np.concatenate([locality.columns.astype(dtype) for locality in localities])
-    values = np.concatenate([locality.values for locality in localities])
-    return sparse.csr_matrix((values, indices, indptr.astype(dtype)), shape=(len(localities), n_columns))
+    dtype = _index_type(max(n_columns, int(indptr[-1])))
+    indices, values = np.empty(indptr[-1], dtype=dtype), np.empty(indptr[-1], dtype=np.float32)
+    for i in reversed(range(len(rows))):
+        row = rows.pop()
+        indices[indptr[i] : indptr[i + 1]] = row.columns
+        values[indptr[i] : indptr[i + 1]] = row.rho
+    return sparse.csr_matrix((values, indices, indptr.astype(dtype)), shape=(len(counts), n_columns))

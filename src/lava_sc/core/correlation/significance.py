@@ -1,0 +1,113 @@
+"""Which pairs of a locality are kept: Benjamini–Hochberg within each locality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy import special
+
+from lava_sc.core.correlation.evidence import FEWEST_SAMPLES, PermutationNull
+from lava_sc.core.correlation.tails import bounded_beta_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lava_sc._types import BoolArray, FloatArray, IntArray
+
+_INVERSE_SLACK: Final = 1e-9
+
+
+@dataclass(frozen=True)
+class LocalityPairs:
+    """Pairs of features of one locality and their correlations.
+
+    Attributes
+    ----------
+    features
+        (d,) defined features, ascending.
+    first, second
+        (k,) features of the pairs, first < second, in the row-major order of the pairs.
+    rho
+        (k,) correlations.
+    statistic
+        (k,) what is tested: ρ, or the mean of several batches' correlations.
+    null
+        Of the statistics; ``None`` where nothing is tested.
+    n_tests
+        Number of pairs that count as tests; those with ρ = 0 or no chance to be rejected may have been left out.
+    """
+
+    features: IntArray
+    first: IntArray
+    second: IntArray
+    rho: FloatArray
+    statistic: FloatArray
+    null: PermutationNull | None
+    n_tests: int
+
+    def take(self, index: IntArray | BoolArray) -> LocalityPairs:
+        """Some of the pairs, without their null."""
+        parts = (self.first[index], self.second[index], self.rho[index], self.statistic[index])
+        return LocalityPairs(self.features, *parts, null=None, n_tests=self.n_tests)
+
+
+def significant(localities: Sequence[LocalityPairs], level: float) -> list[LocalityPairs]:
+    """Keep the pairs of each locality that Benjamini–Hochberg rejects at this level, below 1.
+
+    Most are rejected by an upper bound of their p-value already. Wherever the step-up procedure ends, it is not below the
+    largest p-value rejected by bounds, so it counts those the same; the others get their p-value itself. Several
+    localities at a time cost less than each by itself.
+    """
+    null = PermutationNull.joined([one.null for one in localities if one.null is not None])
+    statistic = np.concatenate([one.statistic for one in localities])
+    pvalues = null.pvalues(statistic, bounded_beta_tail)
+    left = np.flatnonzero(~np.concatenate(_rejected(pvalues, localities, level)))
+    pvalues[left] = null.take(left).pvalues(statistic[left])
+    return [one.take(kept) for one, kept in zip(localities, _rejected(pvalues, localities, level), strict=True)]
+
+
+def _rejected(pvalues: FloatArray, localities: Sequence[LocalityPairs], level: float) -> list[BoolArray]:
+    of_each = np.split(pvalues, np.cumsum([len(one.rho) for one in localities])[:-1])
+    return [benjamini_hochberg(p, level, n_tests=one.n_tests) for p, one in zip(of_each, localities, strict=True)]
+
+
+def benjamini_hochberg(pvalues: FloatArray, level: float, *, n_tests: int | None = None) -> BoolArray:
+    """Which tests the step-up procedure of Benjamini and Hochberg (1995) rejects.
+
+    Parameters
+    ----------
+    pvalues
+        (k,) p-values.
+    level
+        False discovery rate.
+    n_tests
+        Number of tests when those with p > ``level``, which are never rejected, have been left out; by default k.
+    """
+    n_tests = pvalues.size if n_tests is None else n_tests
+    ordered = np.sort(pvalues)
+    passing = np.flatnonzero(ordered <= level * (np.arange(1, ordered.size + 1) / max(n_tests, 1)))
+    return pvalues <= ordered[passing[-1]] if passing.size else np.zeros(pvalues.shape, dtype=bool)
+
+
+def possible_pairs(size: FloatArray, n: float, *, level: float, n_tests: int) -> IntArray:
+    """Pairs that Benjamini–Hochberg may keep, by their |ρ| (k,) among at most n samples.
+
+    No p-value is below Student's. If at most r pairs can be kept, none with p > level·r/``n_tests`` can, which bounds |ρ|
+    from below, and fewer pairs are left; repeated until nothing changes.
+    """
+    candidates = np.flatnonzero(size >= student_critical(level, n))
+    while candidates.size:
+        fewer = candidates[size[candidates] >= student_critical(level * candidates.size / n_tests, n)]
+        if fewer.size == candidates.size:
+            break
+        candidates = fewer
+    return candidates
+
+
+def student_critical(level: float, n: float) -> float:
+    """|ρ| among at most n samples below which Student's p, hence any p-value, is above ``level``, which is below 1."""
+    if n < FEWEST_SAMPLES:
+        return np.inf
+    return float(np.sqrt(1 - special.betaincinv(n / 2 - 1, 0.5, level))) - _INVERSE_SLACK
