@@ -6,11 +6,15 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from lava_sc import _validate
+from lava_sc._arrays import in_memory
 from lava_sc._logging import logger
 from lava_sc._slots import Slots, load, load_params
+from lava_sc._sources import open_source, reading
+from lava_sc.core.correlation.partial import Covariate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
+    from lava_sc._types import BoolArray, FloatArray, IntArray
+    from lava_sc.core.blocks import Source
 
 _DEFAULT_REPS: Final = ("X_umap", "X_tsne", "X_pca")
 _SYMBOLS: Final = "feature_name"  # where the CELLxGENE schema has them
@@ -34,7 +39,7 @@ def representation_key(adata: AnnData, use_rep: str | None) -> str:
     ValueError
         If there is no such representation; the message lists those there are.
     """
-    there = [name for name, value in adata.obsm.items() if np.ndim(value) == 2]
+    there = [name for name, value in adata.obsm.items() if len(value.shape) == 2]
     if use_rep is None:
         chosen = next((name for name in _DEFAULT_REPS if name in there), None)
         if chosen is not None:
@@ -59,7 +64,7 @@ def representation(adata: AnnData, obsm_key: str) -> FloatArray:
     ValueError
         If it holds values that are not finite.
     """
-    values = _dense(adata.obsm[obsm_key])
+    values = _dense(in_memory(adata.obsm[obsm_key]))
     if values.dtype.kind not in "biuf" or values.shape[1] == 0:
         msg = (
             f"Found {values.shape[1]} columns of dtype {values.dtype} in adata.obsm[{obsm_key!r}], expected at least one "
@@ -88,66 +93,88 @@ def _(values: Any) -> NDArray[Any]:
     return np.asarray(values.toarray())
 
 
-def matrix(adata: AnnData, layer: str | None) -> DataMatrix:
-    """``X`` or a layer: a numpy array, or a CSR or CSC matrix without duplicate entries; not the user's to be changed.
+def source(
+    adata: AnnData, mask: BoolArray, *, layer: str | None = None, use_raw: bool = False, memory: int | None = None
+) -> Source:
+    """The selected genes of ``X``, a layer or ``raw``, wherever these are kept.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    mask
+        (n_vars,) the selected genes.
+    layer
+        Layer to read instead of ``X``.
+    use_raw
+        Read ``adata.raw``, by the names of the genes.
+    memory
+        Bytes that rows of a matrix in a file, or of a Dask array, may take at once; ``None`` takes a quarter of what
+        there is.
 
     Raises
     ------
     ValueError
-        If the layer does not exist, there is no matrix, it is of another kind or not finite, or the object is backed.
+        If the layer, ``raw`` or one of the genes in it does not exist, there is no matrix, it is of an unknown kind or
+        not finite.
+    OSError
+        If its file cannot be read.
     """
-    if layer is not None:
-        _validate.column_names("layer", layer, [name for name in adata.layers if name is not None])  # None is X
-    if adata.isbacked:
-        msg = "Found a backed AnnData object, expected one in memory; call adata = adata.to_memory() first."
+    columns: IntArray = np.flatnonzero(mask)
+    if use_raw and layer is not None:
+        msg = f"Found layer={layer!r} and use_raw=True, expected one of them; leave one out."
         raise ValueError(msg)
-    where = matrix_name(layer)
-    X = adata.X if layer is None else adata.layers[layer]
+    if use_raw:
+        columns = _columns_of_raw(adata, adata.var_names[columns])
+    elif layer is not None:
+        _validate.column_names("layer", layer, [name for name in adata.layers if name is not None])  # None is X
+    where = matrix_name(layer, use_raw=use_raw)
+    with reading(where, str(adata.filename or "")):
+        X = adata.raw.X if use_raw else adata.X if layer is None else adata.layers[layer]
     if X is None:
         msg = "Found no matrix in adata.X, expected expression values; fill adata.X or pass layer=."
         raise ValueError(msg)
-    X = _plain(X, where)
-    _validate.finite(X, where)
-    return X
+    return open_source(X, columns, where, memory)
 
 
-def matrix_name(layer: str | None) -> str:
+def _columns_of_raw(adata: AnnData, genes: pd.Index) -> IntArray:
+    if adata.raw is None:
+        msg = "Found no adata.raw, expected expression values there; set adata.raw or leave use_raw out."
+        raise ValueError(msg)
+    names = adata.raw.var_names
+    doubtful = genes.intersection(names[names.duplicated()])
+    missing = genes.difference(names, sort=False)
+    for wrong, what in ((missing, "missing from"), (doubtful, "more than once in")):
+        if len(wrong):
+            msg = (
+                f"Found {len(wrong)} of {len(genes)} genes {what} adata.raw.var_names (e.g. {str(wrong[0])!r}), expected "
+                f"each once; select other genes or leave use_raw out."
+            )
+            raise ValueError(msg)
+    return pd.Series(np.arange(len(names)), index=names)[genes].to_numpy()
+
+
+def matrix_name(layer: str | None, *, use_raw: bool = False) -> str:
     """How a user reaches the matrix, for messages."""
+    if use_raw:
+        return "adata.raw.X"
     return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
 
 
-@singledispatch
-def _plain(X: Any, where: str) -> DataMatrix:
-    msg = f"Found {type(X).__name__} in {where}, expected a numpy array or a scipy CSR or CSC matrix; convert it first."
-    raise ValueError(msg)
+def obs_column(adata: AnnData, name: str) -> pd.Series:
+    """A column of ``obs`` in memory, also where the object was opened lazily.
+
+    Raises
+    ------
+    ValueError
+        If it does not exist.
+    """
+    return _column(adata.obs, "adata.obs", name)
 
 
-def _number_type(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
-    """Choose a type that holds the same numbers and that compiled code knows: native, and no half or long floats."""
-    if dtype.kind not in "biuf":
-        msg = f"Found values of dtype {dtype} in {where}, expected real numbers; convert them first."
-        raise ValueError(msg)
-    if dtype.kind == "b":
-        return np.dtype(np.uint8)
-    if dtype.kind == "f":
-        return np.dtype(np.float32 if dtype.itemsize <= np.dtype(np.float32).itemsize else np.float64)
-    return dtype.newbyteorder("=")
-
-
-@_plain.register(np.ndarray)
-def _(X: NDArray[Any], where: str) -> DataMatrix:
-    return np.asarray(X).astype(_number_type(X.dtype, where), copy=False)
-
-
-@_plain.register(sparse.sparray)
-@_plain.register(sparse.spmatrix)
-def _(X: Any, where: str) -> DataMatrix:
-    X = X if X.format in {"csr", "csc"} else X.tocsr()
-    X = X.astype(_number_type(X.dtype, where), copy=False)
-    if not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
+def _column(frame: Any, where: str, name: str) -> pd.Series:
+    _validate.column_names(f"column of {where}", name, list(frame.columns))
+    return in_memory(frame[[name]])[name]
 
 
 def gene_mask(adata: AnnData, mask_var: str | Sequence[bool] | BoolArray | None, default: str) -> BoolArray:
@@ -159,13 +186,13 @@ def gene_mask(adata: AnnData, mask_var: str | Sequence[bool] | BoolArray | None,
         If the column is unknown or not boolean, the array has the wrong length, or fewer than two genes are selected.
     """
     if mask_var is None:
-        if default not in adata.var:
+        there = default in adata.var.columns
+        if not there:
             logger.info("var[%r] not found: taking all %d genes", default, adata.n_vars)
-        mask = adata.var[default].to_numpy() if default in adata.var else np.ones(adata.n_vars, dtype=bool)
+        mask = _column(adata.var, "adata.var", default).to_numpy() if there else np.ones(adata.n_vars, dtype=bool)
         name = f"var[{default!r}]"
     elif isinstance(mask_var, str):
-        _validate.column_names("column of adata.var", mask_var, list(adata.var.columns))
-        mask, name = adata.var[mask_var].to_numpy(), f"var[{mask_var!r}]"
+        mask, name = _column(adata.var, "adata.var", mask_var).to_numpy(), f"var[{mask_var!r}]"
     else:
         mask, name = np.asarray(mask_var), "mask_var"
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
@@ -188,13 +215,50 @@ def symbols(adata: AnnData, gene_symbols: str | None) -> NDArray[np.object_]:
     ValueError
         If the column does not exist.
     """
-    if gene_symbols is not None:
-        _validate.column_names("column of adata.var", gene_symbols, list(adata.var.columns))
-    elif _SYMBOLS in adata.var and _validate.looks_like_ensembl(adata.var_names):
+    if gene_symbols is None and _SYMBOLS in adata.var.columns and _validate.looks_like_ensembl(adata.var_names):
         logger.info("var_names are Ensembl ids: taking gene symbols from var[%r]", _SYMBOLS)
         gene_symbols = _SYMBOLS
-    names = adata.var_names if gene_symbols is None else adata.var[gene_symbols]
+    names = adata.var_names if gene_symbols is None else _column(adata.var, "adata.var", gene_symbols)
     return np.asarray(names.astype(str), dtype=object)
+
+
+def covariate(adata: AnnData, name: str) -> Covariate:
+    """A column of ``obs`` to adjust for: numbers, or categories.
+
+    Raises
+    ------
+    ValueError
+        If it does not exist or has missing values.
+    """
+    column = obs_column(adata, name)
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        values = column.to_numpy(dtype=np.float64)
+        _refuse_missing(name, ~np.isfinite(values), "in a covariate")
+        return Covariate(values, categorical=False)
+    return Covariate(_categories(column, "in a covariate"), categorical=True)
+
+
+def batch_codes(adata: AnnData, batch_key: str) -> IntArray:
+    """Codes of the batches of all cells, (E,).
+
+    Raises
+    ------
+    ValueError
+        If the column does not exist or has missing values.
+    """
+    return _categories(obs_column(adata, batch_key), "in batch_key")
+
+
+def _categories(column: pd.Series, use: str) -> IntArray:
+    codes: IntArray = pd.Categorical(column).codes
+    _refuse_missing(str(column.name), codes < 0, use)
+    return codes
+
+
+def _refuse_missing(name: str, missing: BoolArray, use: str) -> None:
+    if missing.any():
+        msg = f"Found {missing.sum()} missing values in adata.obs[{name!r}], expected none {use}; fill or drop these cells."
+        raise ValueError(msg)
 
 
 def locality_members(adata: AnnData, key: str) -> IntArray:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+from anndata.experimental.backed import Dataset2D
 
 from lava_sc import _validate
+from lava_sc._arrays import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +174,7 @@ def load(adata: AnnData, key: str, field_name: str) -> Any:
             f"{STEPS[_STEP_OF[field_name]].function}; call it first, with key {key!r}."
         )
         raise ValueError(msg)
-    return _container(adata, slots, field_name)[slots.name(field_name)]
+    return in_memory(_container(adata, slots, field_name)[slots.name(field_name)])
 
 
 def load_params(adata: AnnData, key: str, step: str) -> dict[str, Any]:
@@ -244,7 +246,7 @@ def _drop_from(adata: AnnData, slots: Slots, step: str) -> None:
     for field_name in STEPS[step].fields:
         holder = _container(adata, slots, field_name)
         if slots.name(field_name) in holder:
-            del holder[slots.name(field_name)]
+            del (holder.ds if isinstance(holder, Dataset2D) else holder)[slots.name(field_name)]
     adata.uns[slots.key][_PARAMS].pop(step, None)
     for later, spec in STEPS.items():
         if spec.builds_on == step:

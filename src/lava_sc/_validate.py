@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lava_sc._types import DataMatrix
 
-_SAMPLED_ROWS = 1000
+SAMPLED_ROWS: Final = 1000  # enough to tell counts and scaled values from log-normalised ones
 
 
 def annotated(adata: Any) -> None:
@@ -72,6 +72,15 @@ def unique_var_names(adata: AnnData) -> None:
         raise ValueError(msg)
 
 
+def writable(adata: AnnData, *, copy: bool) -> None:
+    """Refuse what results cannot be written to: anndata copies backed objects, and views of them, only into a new file."""
+    if adata.isbacked and (copy or adata.is_view):
+        found = "copy=True with a backed AnnData object" if copy else "a view of a backed AnnData object"
+        rest = "leave copy out" if copy and not adata.is_view else "call adata = adata.to_memory() first"
+        msg = f"Found {found}, expected one that results can be written to; {rest}."
+        raise ValueError(msg)
+
+
 def finite(X: DataMatrix, where: str) -> None:
     """Refuse NaN and infinite values."""
     values = _stored(X)
@@ -114,7 +123,7 @@ def looks_like_counts(X: DataMatrix) -> bool:
 
 
 def _first_values(X: DataMatrix) -> NDArray[Any]:
-    return _stored(X[:_SAMPLED_ROWS])
+    return _stored(X[:SAMPLED_ROWS])
 
 
 def _stored(X: DataMatrix) -> NDArray[Any]:

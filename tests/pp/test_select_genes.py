@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import pytest
 import scanpy as sc
 from scipy import sparse
 
-from lava_sc import datasets
+from lava_sc import _sources, datasets
 from lava_sc._slots import Slots
 from lava_sc.core.gene_families import FAMILIES, in_families
 from lava_sc.pp import select_genes
@@ -229,6 +230,8 @@ def test_only_genes_defined_in_a_locality(adata: AnnData) -> None:
     np.testing.assert_array_equal(adata.var["lava_genes"], expected)
     select_genes(adata, n_top_genes=20, localities_key="other")
     assert genes(adata) == by_hand(adata, expected, n_top_genes=20)
+    select_genes(adata, n_top_genes=None, localities_key="other", max_tie_fraction=0.4)
+    np.testing.assert_array_equal(adata.var["lava_genes"], defined_somewhere(X, members, 0.4) & allowed(adata))
 
 
 def test_exactly_three_quarters_is_still_defined() -> None:
@@ -305,6 +308,8 @@ def unlogged(adata: AnnData) -> AnnData:
         (None, {"n_top_genes": 1}, r"n_top_genes=1, expected a whole number of at least 2"),
         (None, {"n_top_genes": 10.5}, r"n_top_genes=10.5"),
         (None, {"key_added": "a/b"}, r"key 'a/b'"),
+        (None, {"max_tie_fraction": 1.5}, r"max_tie_fraction=1.5, expected a number between 0 and 1"),
+        (None, {"use_raw": True}, r"Found no adata.raw"),
         (None, {"localities_key": "lava"}, r"lava_localities.*lava_sc.tl.localities"),
         (nan, {}, r"1 NaN or infinite values in adata.X"),
         (duplicated, {}, r"1 duplicated names"),
@@ -327,8 +332,77 @@ def test_bad_input_changes_nothing(
 def test_backed(adata: AnnData, tmp_path: Path) -> None:
     adata.write_h5ad(tmp_path / "a.h5ad")
     backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
-    with pytest.raises(ValueError, match=r"to_memory\(\)"):
-        select_genes(backed)
+    for each in (adata, backed):
+        select_genes(each, n_top_genes=50)
+    assert genes(backed) == genes(adata)
+    with pytest.raises(ValueError, match=r"copy=True with a backed AnnData object, .*; leave copy out"):
+        select_genes(backed, copy=True)
+    with pytest.raises(
+        ValueError, match=r"view of a backed AnnData object, .*; call adata = adata\.to_memory\(\) first"
+    ):
+        select_genes(backed[:100])
+    backed.file.close()
+
+
+def test_raw(adata: AnnData) -> None:
+    expected = adata.copy()
+    select_genes(expected, n_top_genes=50)
+    adata.raw = adata[:, ::-1].copy()
+    adata.X = np.ones(adata.shape, dtype=np.float32)
+    select_genes(adata[:, 10:].copy(), n_top_genes=20, use_raw=True)
+    select_genes(adata, n_top_genes=50, use_raw=True)
+    assert genes(adata) == genes(expected)
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sources, "memory_available", lambda: 400_000)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dask") is None, reason="Dask is not installed")
+@pytest.mark.parametrize("flavor", ["seurat", "cell_ranger"])
+@pytest.mark.parametrize("batch_key", [None, "region"])
+@pytest.mark.parametrize("name", ["X", "counts", "base 2"])
+def test_more_than_fits_into_memory(
+    adata: AnnData, tmp_path: Path, flavor: str, batch_key: str | None, name: str, little_memory: None
+) -> None:
+    if name == "base 2":
+        adata.X = adata.X / np.log(2).astype(np.float32)
+        adata.uns["log1p"] = {"base": 2}
+    adata.X = adata.layers["counts"] if name == "counts" else adata.X
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    for each in (adata, backed):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "adata.X looks like raw counts")
+            select_genes(each, n_top_genes=60, flavor=flavor, batch_key=batch_key)
+    assert genes(backed) == genes(adata)
+    backed.file.close()
+
+
+@needs_skmisc
+def test_more_counts_than_fit_into_memory(adata: AnnData, tmp_path: Path, little_memory: None) -> None:
+    adata.X = adata.layers["counts"]
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    with pytest.raises(
+        MemoryError, match=r"more candidate genes in adata\.X than fit .*; pass localities_key=.*flavor"
+    ):
+        select_genes(backed, n_top_genes=60, flavor="seurat_v3")
+    backed.file.close()
+
+
+def test_more_than_fits_into_memory_without_dask(
+    adata: AnnData, tmp_path: Path, little_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    monkeypatch.setitem(sys.modules, "dask.array", None)
+    with pytest.raises(
+        MemoryError, match=r"more candidate genes in adata\.X than fit .*; pip install 'lava-sc\[dask\]'"
+    ):
+        select_genes(backed, n_top_genes=60)
+    assert "lava_genes" not in backed.var
     backed.file.close()
 
 

@@ -129,6 +129,7 @@ def amf(
     """
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     C = load(adata, key, "C")
     _check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
     _check_schedule(tol, patience, max_epochs, device, n_jobs)

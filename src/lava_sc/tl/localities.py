@@ -114,6 +114,7 @@ def localities(
     """
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     check_key(adata, key_added)
     _validate.one_of("optimizer", optimizer, list(OPTIMIZERS))
     _validate.in_range("max_evals", max_evals, 1, np.inf, integer=True)
@@ -179,8 +180,7 @@ def _libraries(adata: AnnData, library_key: str | None, n: int) -> pd.Categorica
     """
     if library_key is None:
         return None
-    _validate.column_names("column of adata.obs", library_key, list(adata.obs.columns))
-    libraries = pd.Categorical(adata.obs[library_key]).remove_unused_categories()
+    libraries = pd.Categorical(_read.obs_column(adata, library_key)).remove_unused_categories()
     missing = int((libraries.codes < 0).sum())
     if missing:
         msg = f"Found {missing} cells without a section in adata.obs[{library_key!r}], expected one for each; drop these cells."

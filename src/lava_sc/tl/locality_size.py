@@ -118,6 +118,7 @@ def locality_size(
     """
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     check_key(adata, key_added)
     for name, value in {"n_comps": n_comps, "n_sampled": n_sampled, "n_jobs": 1 if n_jobs is None else n_jobs}.items():
         _validate.in_range(name, value, 1, np.inf, integer=True)
@@ -158,8 +159,7 @@ def locality_size(
 
 def _group_sizes(adata: AnnData, groupby: str) -> pd.DataFrame:
     """Table S1 of the paper."""
-    _validate.column_names("column of adata.obs", groupby, list(adata.obs.columns))
-    sizes = adata.obs[groupby].value_counts().to_numpy()  # leaves out what is missing
+    sizes = _read.obs_column(adata, groupby).value_counts().to_numpy()  # leaves out what is missing
     sizes = sizes[sizes > 0]
     if not len(sizes):
         msg = f"Found no values in adata.obs[{groupby!r}], expected the group of each cell; choose another column."
@@ -193,7 +193,7 @@ def _feature_space(
     seed = int(rng.integers(2**31))
     if feature_rep is None:
         mask = _read.gene_mask(adata, mask_var, GENE_MASK)
-        X = _read.matrix(adata, layer)[:, np.flatnonzero(mask)]
+        X = _read.source(adata, mask, layer=layer).rows(0, adata.n_obs)
         if _validate.looks_like_counts(X):
             msg = (
                 f"{_read.matrix_name(layer)} holds whole numbers only and looks like raw counts: distances between cells "
@@ -201,7 +201,7 @@ def _feature_space(
             )
             warn(msg)
         return _principal_components(X, n_comps, seed)
-    known = [name for name, value in adata.obsm.items() if np.ndim(value) == 2]
+    known = [name for name, value in adata.obsm.items() if len(value.shape) == 2]
     name = feature_rep if feature_rep in known else f"X_{feature_rep}"
     _validate.column_names("feature_rep in adata.obsm", name if name in known else feature_rep, known)
     if name == embedding:

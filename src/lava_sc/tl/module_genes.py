@@ -53,6 +53,7 @@ def module_genes(adata: AnnData, *, threshold: float = 0.05, key: str = "lava", 
     ['module', 'gene', 'weight', 'rank']
     """
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     _validate.in_range("threshold", threshold, 0, 1)
     genes = np.asarray(load(adata, key, "genes"))
     weights = gene_weights(load(adata, key, "modules"), len(genes))

@@ -81,6 +81,7 @@ def ora(
     5
     """
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     _validate.in_range("min_size", min_size, 1, np.inf, integer=True)
     listed = load(adata, key, "module_genes")
     modules = range(load(adata, key, "modules").shape[0])
