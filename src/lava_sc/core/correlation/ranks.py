@@ -1,7 +1,8 @@
 """Ranks of the features within one locality, from sparse or dense rows, and which features can be ranked at all.
 
 Ranks are kept *doubled and centred*, 2·rank − (n + 1): with average ranks for ties these are whole numbers that sum to
-zero, so sums of their products are exact in floating point and do not depend on the order of cells or genes.
+zero, so sums of their products, at most n(n² − 1)/3 in size, are exact in floating point (single precision up to n = 369,
+double up to n = 300,000) and do not depend on the order of cells or genes.
 
 What is not zero is sorted as 64-bit keys, an image of the value in single precision that keeps the order above the
 sample's index, byte by byte. Values that are equal in single precision only are sorted again by themselves. Zeros are one
@@ -29,6 +30,7 @@ _INDEX_BITS: Final = np.uint64(32)
 _INDEX: Final = np.uint64(2**32 - 1)
 _SIGN: Final = np.uint32(1 << 31)
 _ZERO: Final = np.uint64(1 << 63)  # least key of a value above zero
+_EXACT_IN_FLOAT32: Final = 2**24
 _BYTE: Final = np.uint64(255)
 _NUMBERS_IN_A_LINE: Final = 16  # of four bytes
 
@@ -40,7 +42,7 @@ class Ranks:
     Attributes
     ----------
     values
-        (d, n) float32 whole numbers, ties with their average.
+        (d, n) whole numbers, ties with their average, in a precision that holds sums of their products.
     largest_ties
         (d,) samples that share the most frequent value.
     power_sums
@@ -53,6 +55,8 @@ class Ranks:
 
     def take(self, features: BoolArray) -> Ranks:
         """Those of some features."""
+        if features.all():
+            return self
         return Ranks(self.values[features], self.largest_ties[features], self.power_sums[features])
 
 
@@ -64,7 +68,10 @@ def rank_columns(columns: NDArray[Any]) -> Ranks:
     columns
         (d, n) finite values of any real type, a row for each feature.
     """
-    return Ranks(*_rank_columns(columns))
+    n = columns.shape[1]
+    exact = np.float32 if n * (n * n - 1) // 3 <= _EXACT_IN_FLOAT32 else np.float64
+    values = np.empty(columns.shape, dtype=exact)
+    return Ranks(values, *_rank_columns(columns, values))
 
 
 def defined_features(X: DataMatrix, rows: IntArray, max_tie_fraction: float) -> IntArray:
@@ -141,9 +148,8 @@ def _touch(data, indices, indptr, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _rank_columns(columns):  # type: ignore[no-untyped-def]
+def _rank_columns(columns, ranks):  # type: ignore[no-untyped-def]
     n_features, n = columns.shape
-    ranks = np.empty((n_features, n), dtype=np.float32)
     ties = np.empty(n_features, dtype=np.int64)
     sums = np.empty((n_features, 4))
     keys, spare = np.empty(n + 1, dtype=np.uint64), np.empty(n, dtype=np.uint64)
@@ -151,7 +157,7 @@ def _rank_columns(columns):  # type: ignore[no-untyped-def]
         k = _write_keys(columns[f], keys)
         ordered = _sort(keys[:k], spare[:k])
         ties[f] = _rank_one(ordered, columns[f], ranks[f], sums[f])
-    return ranks, ties, sums
+    return ties, sums
 
 
 @njit(nogil=True, cache=True)

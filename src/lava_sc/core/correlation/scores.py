@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _FIXED_POINT: Final = 2.0**26  # products of such fractions sum exactly in float64
 _NO_VARIANCE: Final = 1e-8  # share of a feature's norm below which covariates have explained it away
-_EXACT_IN_FLOAT32: Final = 2**24
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,10 @@ def value_scores(features: IntArray, columns: NDArray[Any], basis: FloatArray) -
 def products(scores: Scores) -> FloatArray:
     """(d, d) products of the scores of all pairs; the diagonal holds the squared norms.
 
-    The sums are exact, hence independent of the order of cells, genes and threads: doubled ranks have
-    Σ|a·b| ≤ n(n² − 1)/3, which float32 holds up to n = 369 (higher with ties) and float64 up to n = 300,000.
+    The sums are exact, hence independent of the order of cells, genes and threads: ranks come in a precision that holds
+    them, and fixed point has room for it.
     """
-    bound = np.einsum("ij,ij->i", scores.values, scores.values, dtype=np.float64).max(initial=0.0)
-    exact: FloatArray = scores.values.astype(np.float32 if bound <= _EXACT_IN_FLOAT32 else np.float64, copy=False)
-    sums: FloatArray = (exact @ exact.T).astype(np.float64, copy=False)
+    sums: FloatArray = (scores.values @ scores.values.T).astype(np.float64, copy=False)
     return sums
 
 

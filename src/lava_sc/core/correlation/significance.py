@@ -86,9 +86,12 @@ def benjamini_hochberg(pvalues: FloatArray, level: float, *, n_tests: int | None
         Number of tests when those with p > ``level``, which are never rejected, have been left out; by default k.
     """
     n_tests = pvalues.size if n_tests is None else n_tests
-    ordered = np.sort(pvalues)
-    passing = np.flatnonzero(ordered <= level * (np.arange(1, ordered.size + 1) / max(n_tests, 1)))
-    return pvalues <= ordered[passing[-1]] if passing.size else np.zeros(pvalues.shape, dtype=bool)
+    n_rejected = pvalues.size
+    while True:  # the largest r of which r p-values are at most level·r/n, from above; without sorting
+        rejected = pvalues <= level * (n_rejected / max(n_tests, 1))
+        if np.count_nonzero(rejected) == n_rejected:
+            return rejected
+        n_rejected = np.count_nonzero(rejected)
 
 
 def possible_pairs(size: FloatArray, n: float, *, level: float, n_tests: int) -> IntArray:
