@@ -7,9 +7,11 @@ import warnings
 import anndata as ad
 import numpy as np
 import pytest
+from tests import helpers
 
 import lava_sc as lava
 from lava_sc.cli import main
+from lava_sc.core import resources
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,36 @@ def test_arguments_reach_the_steps(small_file, tmp_path):
     assert "fdr" not in params["locality_corr"]
     assert params["locality_corr"]["covariates"].tolist() == ["total_counts"]
     assert params["amf"]["gamma"] == 0.5
+
+
+def test_dry_run_estimates_and_writes_nothing(small_file, tmp_path, capsys):
+    before = small_file.read_bytes()
+    assert main(["run", str(small_file), "--dry-run", *FAST]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()[1:5]] == [
+        "localities",
+        "select_genes",
+        "locality_corr",
+        "amf",
+    ]
+    assert "GB of memory are available" in printed
+    assert small_file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_what_does_not_fit_warns_and_fails(small_file, capsys, monkeypatch):
+    monkeypatch.setattr(resources, "memory_available", lambda: 1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["run", str(small_file), "--dry-run", *FAST]) == 1
+    assert "warning: Found that" in capsys.readouterr().err
+
+
+def test_backed_gives_the_same_file(small_file, tmp_path, capsys):
+    for name, options in {"plain": [], "backed": ["--backed"]}.items():
+        assert main(["run", str(small_file), "-o", str(tmp_path / f"{name}.h5ad"), *options, *FAST]) == 0
+    plain, backed = (ad.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("plain", "backed"))
+    helpers.assert_same(helpers.contents(backed), helpers.contents(plain))
 
 
 def broken(path):

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _USER_ERROR: Final = 2
+_DOES_NOT_FIT: Final = 1
 _SHOWN_GENES: Final = 8
 _DESCRIPTION: Final = """\
 Explain an embedding of single cells by modules of genes that correlate locally (LAVA).
@@ -35,26 +36,26 @@ _RUN_EXAMPLES: Final = """\
 examples:
   lava-sc run pbmc.h5ad -o explained.h5ad --report explained.html
   lava-sc run atlas.h5ad -o explained.h5ad --use-rep X_scVI --n-neighbors 500 --n-modules 12
+  lava-sc run atlas.h5ad --backed --dry-run
   lava-sc run pbmc.h5ad -o explained.h5ad --covariate total_counts --gene-sets hallmark.gmt --report explained.html
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code, 2 after one line on what was wrong with the input."""
+    """Run the command line; returns the exit code: 2 after one line on what was wrong with the input."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.verbose else logging.WARNING)
     logging.getLogger("lava_sc").setLevel(logging.INFO if arguments.verbose else logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            arguments.function(arguments)
+            return int(arguments.function(arguments) or 0)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"lava-sc: error: {' '.join(str(error).split())}\n")
         return _USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write("lava-sc: interrupted; nothing was written\n")
         return 130
-    return 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
@@ -93,7 +94,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_files(run: argparse.ArgumentParser) -> None:
     files = run.add_argument_group("files")
     files.add_argument("input", type=Path, metavar="IN.h5ad")
-    files.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.h5ad", help="input plus all results")
+    target = files.add_mutually_exclusive_group(required=True)
+    target.add_argument("-o", "--output", type=Path, metavar="OUT.h5ad", help="input plus all results")
+    target.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only estimate the time and memory of each step; exits with 1 if it does not fit",
+    )
+    files.add_argument("--backed", action="store_true", help="leave the matrix in the file and read what is needed")
     files.add_argument("--report", type=Path, metavar="OUT.html", help="page with pictures, genes and gene sets")
 
 
@@ -116,6 +124,7 @@ def _add_localities(run: argparse.ArgumentParser) -> None:
 def _add_genes(run: argparse.ArgumentParser) -> None:
     genes = run.add_argument_group("genes and correlations")
     genes.add_argument("--layer", metavar="NAME", help="layer with log-normalised values (default: X)")
+    genes.add_argument("--use-raw", action="store_true", help="take the genes' values from raw instead")
     genes.add_argument(
         "--n-top-genes", type=int, default=1000, metavar="D", help="most variable genes to take (default: %(default)d)"
     )
@@ -130,6 +139,7 @@ def _add_genes(run: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="obs column to take out, e.g. total_counts; can be repeated",
     )
+    genes.add_argument("--batch-key", metavar="COLUMN", help="obs column with donors or batches to correlate within")
     genes.add_argument(
         "--fdr",
         type=_fdr,
@@ -193,30 +203,21 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(f"\nData with all results: {folder / 'pbmc68k_lava.h5ad'}\nPage with pictures:    {page}")
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     import lava_sc as lava
 
+    if arguments.dry_run:
+        return _dry_run(arguments)
     _check_output(arguments.output)
     if arguments.report is not None:
         _check_output(arguments.report)
-    adata = _read_h5ad(arguments.input)
+    adata = _read_h5ad(arguments.input, backed=arguments.backed)
     lava.tl.explain(
         adata,
-        arguments.n_modules,
-        use_rep=arguments.use_rep,
-        n_neighbors=arguments.n_neighbors,
-        overlap=arguments.overlap,
-        library_key=arguments.library_key,
-        n_top_genes=arguments.n_top_genes,
+        **_what_both_take(arguments),
         gene_symbols=arguments.gene_symbols,
-        layer=arguments.layer,
-        covariates=arguments.covariate,
-        fdr=arguments.fdr,
         gamma=arguments.gamma,
-        n_runs=arguments.n_runs,
         gene_sets=arguments.gene_sets,
-        rng=arguments.seed,
-        n_jobs=arguments.n_jobs,
         key_added=arguments.key,
     )
     _write(adata, arguments.output)
@@ -227,6 +228,27 @@ def _run(arguments: argparse.Namespace) -> None:
             adata, arguments.report, groupby=arguments.groupby, gene_symbols=arguments.gene_symbols, key=arguments.key
         )
         print(f"Page with pictures:    {page}")
+    return 0
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    """Say what the run would take; the exit code tells whether it fits into memory."""
+    import lava_sc as lava
+
+    table = lava.tl.estimate(_read_h5ad(arguments.input, backed=arguments.backed), **_what_both_take(arguments))
+    print(f"{'step':14} {'seconds':>8} {'memory, GB':>11}  size")
+    for step, row in table.iterrows():
+        print(f"{step:14} {row['seconds']:8.0f} {row['memory_gb']:11.2f}  {row['what']}")
+    print(f"\n{table.attrs['available_gb']:.1f} GB of memory are available.")
+    return 0 if table["fits"].all() else _DOES_NOT_FIT
+
+
+def _what_both_take(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of ``tl.explain`` that ``tl.estimate`` takes too."""
+    places = ("use_rep", "n_neighbors", "overlap", "library_key")
+    genes = ("n_top_genes", "layer", "use_raw", "batch_key", "fdr")
+    named = {name: getattr(arguments, name) for name in (*places, *genes, "n_modules", "n_runs", "n_jobs")}
+    return named | {"covariates": arguments.covariate, "rng": arguments.seed}
 
 
 def _check_output(path: Path) -> None:
@@ -237,14 +259,14 @@ def _check_output(path: Path) -> None:
         raise ValueError(msg)
 
 
-def _read_h5ad(path: Path) -> AnnData:
+def _read_h5ad(path: Path, *, backed: bool) -> AnnData:
     import anndata as ad
 
     if not path.is_file():
         msg = f"Found no file {str(path)!r}, expected an h5ad file; check the path."
         raise ValueError(msg)
     try:
-        return ad.read_h5ad(path)
+        return ad.read_h5ad(path, backed="r" if backed else None)
     except Exception as error:  # whatever a broken file makes h5py or anndata raise
         msg = f"Found a file that is no readable h5ad in {str(path)!r} ({type(error).__name__}), expected one that anndata.read_h5ad reads; check how it was made."
         raise ValueError(msg) from error

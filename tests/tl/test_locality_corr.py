@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from statsmodels.stats.multitest import multipletests
+from tests.core.correlation.cases import pvalues_of_all_pairs
 from tests.helpers import assert_same, assert_unchanged, localities, localities_with_pairs, locality_corr, toy
 from tests.reference import correlation as reference
 
@@ -77,7 +79,13 @@ def test_fields_have_the_documented_shapes_and_dtypes(stages: Mapping[str, AnnDa
     evidence = results["evidence"]
     assert evidence.index.tolist() == [str(i) for i in range(15)]
     assert evidence.columns.tolist() == ["n_defined_genes", "n_defined_pairs", "n_kept_pairs"]
-    expected = {"method": "spearman", "max_tie_fraction": 0.75, "fdr": 0.05, "n_genes": n_genes}
+    expected = {
+        "use_raw": False,
+        "method": "spearman",
+        "max_tie_fraction": 0.75,
+        "fdr": 0.05,
+        "n_genes": n_genes,
+    }
     assert results["params"]["locality_corr"] == expected
 
 
@@ -139,6 +147,15 @@ def test_fdr_keeps_some_of_the_pairs_and_changes_none(stages: Mapping[str, AnnDa
         np.testing.assert_array_equal(found["evidence"]["n_defined_pairs"], defined * (defined - 1) // 2)
         n_kept.append(found["C"].nnz)
     assert full.size >= n_kept[0] > n_kept[1] > n_kept[2] > 0
+
+
+@pytest.mark.parametrize("fdr", [0.001, 0.05, 0.5])
+def test_fdr_is_that_of_statsmodels_in_each_locality(stages: Mapping[str, AnnData], fdr: float) -> None:
+    adata = lava.tl.locality_corr(stages["localities"], fdr=fdr, copy=True)
+    C, X = adata.uns["lava"]["C"].toarray(), values(adata, "lava_genes")
+    for cells, row in zip(members(adata).T, C, strict=True):
+        _, pvalues, columns = pvalues_of_all_pairs(X, np.flatnonzero(cells))
+        np.testing.assert_array_equal(np.flatnonzero(row), columns[multipletests(pvalues, fdr, method="fdr_bh")[0]])
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -222,6 +239,28 @@ def test_floats_that_compiled_code_does_not_know(stages: Mapping[str, AnnData], 
         lava.tl.locality_corr(adata, layer=layer, copy=True).uns["lava"]["C"] for layer in ("typed", "plain")
     )
     assert_same(found, expected)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        (np.asarray, np.float16),
+        (np.asarray, np.float32),
+        (sparse.csr_matrix, np.float64),
+        (sparse.csc_array, np.float32),
+    ],
+)
+def test_infinite_values_are_refused(stages: Mapping[str, AnnData], kind: Any, dtype: type, value: float) -> None:
+    adata = stages["localities"].copy()
+    X = adata.X.toarray().astype(dtype)
+    X[np.flatnonzero(members(adata).any(axis=1))[-1], np.flatnonzero(adata.var["lava_genes"])[-1]] = value
+    adata.layers["spoilt"] = kind(X)
+    before = adata.copy()
+    message = r"^Found 1 NaN or infinite values in adata\.layers\['spoilt'\], expected finite numbers; drop"
+    with pytest.raises(ValueError, match=message):
+        locality_corr(adata, layer="spoilt")
+    assert_unchanged(adata, before)
 
 
 def test_mask(stages: Mapping[str, AnnData]) -> None:

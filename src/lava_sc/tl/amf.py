@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.runs import run_many
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.core.summary import gene_weights, presences_of_cells
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, SeedLike
     from lava_sc.core.amf.runs import Run
     from lava_sc.core.amf.target import Target
+
+_REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr)"
 
 
 def amf(
@@ -110,7 +113,7 @@ def amf(
     Raises
     ------
     ValueError
-        If correlations are missing or an argument is out of range.
+        If correlations are missing, an argument is out of range, or the runs would not fit into memory.
 
     Warns
     -----
@@ -135,6 +138,9 @@ def amf(
     _check_schedule(tol, patience, max_epochs, device, n_jobs)
     options = Options(nu, gamma, batch_size, learning_rate, tol, patience, max_epochs)
     target = make_target(C)
+    sizes = target.C.nnz, *target.C.shape
+    needed = fit_bytes(*sizes, n_modules=n_modules, n_runs=n_runs)
+    refuse_what_does_not_fit(f"{n_runs} runs with {n_modules} modules of {sizes[2]:,} pairs", needed, _REMEDY)
     runs = run_many(target, n_modules, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs)
     best = min(range(n_runs), key=lambda i: runs[i].quality.loss)
     _report(runs, best, n_modules, options)

@@ -36,7 +36,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     n_top_genes: int | None = 1000,
     gene_symbols: str | None = None,
     layer: str | None = None,
+    use_raw: bool = False,
     covariates: str | Sequence[str] | None = None,
+    batch_key: str | None = None,
     fdr: float | None = 0.05,
     gamma: float = 1e-4,
     n_runs: int = 10,
@@ -68,7 +70,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         See :func:`lava_sc.pp.select_genes`; of no account with ``mask_var``, but for ``gene_symbols`` and gene sets.
     layer
         Layer to take instead of ``X``.
-    covariates, fdr
+    use_raw
+        Take values from ``adata.raw`` instead of ``X``.
+    covariates, batch_key, fdr
         See :func:`lava_sc.tl.locality_corr`.
     gamma, n_runs
         See :func:`lava_sc.tl.amf`.
@@ -100,6 +104,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     >>> figure = lava.pl.modules(adata, show=False)
     """
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         localities(
@@ -114,10 +119,24 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         )
         if mask_var is None:
             select_genes(
-                adata, n_top_genes=n_top_genes, localities_key=key_added, layer=layer, gene_symbols=gene_symbols
+                adata,
+                n_top_genes=n_top_genes,
+                localities_key=key_added,
+                layer=layer,
+                use_raw=use_raw,
+                batch_key=batch_key,
+                gene_symbols=gene_symbols,
             )
         locality_corr(
-            adata, mask_var=mask_var, layer=layer, covariates=covariates, fdr=fdr, n_jobs=n_jobs, key=key_added
+            adata,
+            mask_var=mask_var,
+            layer=layer,
+            use_raw=use_raw,
+            covariates=covariates,
+            batch_key=batch_key,
+            fdr=fdr,
+            n_jobs=n_jobs,
+            key=key_added,
         )
         if n_modules is None:
             n_modules = min(_DEFAULT_MODULES, load(adata, key_added, "C").shape[0])

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from lava_sc import _read, _validate
 from lava_sc._logging import logger
 from lava_sc._slots import GENE_MASK, store
 from lava_sc.core.correlation.locality import locality_correlations
-from lava_sc.core.correlation.partial import Covariate
+from lava_sc.core.rehearsal import check_correlations_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-    from lava_sc._types import BoolArray, DataMatrix
+    from lava_sc._types import BoolArray
     from lava_sc.core.correlation.locality import LocalityCorrelations
+
+_REMEDY: Final = "lower fdr or overlap, raise n_neighbors, or select fewer genes"
 
 
 def locality_corr(
@@ -28,8 +29,10 @@ def locality_corr(
     *,
     mask_var: str | Sequence[bool] | BoolArray | None = None,
     layer: str | None = None,
+    use_raw: bool = False,
     method: Literal["spearman", "pearson"] = "spearman",
     covariates: str | Sequence[str] | None = None,
+    batch_key: str | None = None,
     max_tie_fraction: float = 0.75,
     fdr: float | None = 0.05,
     n_jobs: int | None = None,
@@ -47,15 +50,22 @@ def locality_corr(
         ``lava_genes`` of :func:`lava_sc.pp.select_genes`, or all genes without it.
     layer
         Layer to correlate instead of ``X``; normalised values, for counts follow the sequencing depth.
+    use_raw
+        Take the genes' values from ``adata.raw``, by name, instead of ``X``.
     method
         ``"spearman"`` (the paper, Section 2.2), ties with their average rank, or ``"pearson"``.
     covariates
         Columns of ``adata.obs`` whose effect is taken out within each locality, e.g. ``"total_counts"``: partial
         correlation, by linear regression of the ranks (of the values for ``"pearson"``); categories enter as
         indicators.
+    batch_key
+        Column of ``adata.obs`` with batches or donors. Correlations are taken within each batch of a locality and pooled
+        by Fisher's z with weights n_b − 3 (n_b: cells of the batch, less the covariates), so that a difference between
+        donors is no correlation. Batches with n_b ≤ 3 in a locality are left out there.
     max_tie_fraction
         A gene is *defined* in a locality when no single value, usually 0, is shared by more than this fraction of its
-        cells; pairs with an undefined gene are 0 there.
+        cells; pairs with an undefined gene are 0 there. With ``batch_key`` the largest ties within the batches, added up,
+        count.
     fdr
         Keep the pairs of each locality that pass Benjamini–Hochberg at this level. The p-values (two-sided) are those of
         shuffling one gene against the other; see Notes. ``None`` keeps every defined pair, as the paper does.
@@ -84,8 +94,10 @@ def locality_corr(
     Raises
     ------
     ValueError
-        If localities are missing or cells were removed since, a name is unknown, values are not finite, no gene is
-        defined anywhere, or no pair passes ``fdr``.
+        If localities are missing or cells were removed since, a name is unknown, values are not finite, the result would
+        not fit into memory, no gene is defined anywhere, or no pair passes ``fdr``.
+    OSError
+        If the file of a backed or lazily opened object cannot be read.
 
     Warns
     -----
@@ -99,8 +111,12 @@ def locality_corr(
     t approximation is too small by an order of magnitude in the tail that decides. With k covariates, n − k takes the
     place of n.
 
-    Correlations over all cells of a locality also hold differences between donors or batches in it; pass them as a
-    covariate where that is not wanted.
+    Correlations over all cells of a locality also hold differences between donors or batches in it; where that is not
+    wanted, ``batch_key`` is the way to go. A categorical covariate only shifts the ranks of each batch, and leaves
+    differences in spread.
+
+    ``X`` may be in memory, dense or sparse, in a file opened backed or lazily, or a Dask array; what is not in memory is
+    read a few times at most, in the order of the file, and only the selected genes of cells in localities are kept.
 
     Examples
     --------
@@ -112,6 +128,7 @@ def locality_corr(
     (15, 19900)
     """
     _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
     _validate.one_of("method", method, ["spearman", "pearson"])
     _validate.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     _validate.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
@@ -120,16 +137,18 @@ def locality_corr(
     members = _read.locality_members(adata, key)
     mask = _read.gene_mask(adata, mask_var, GENE_MASK)
     covariates = [covariates] if isinstance(covariates, str) else list(covariates or [])
-    X = _prepared(adata, layer, mask)
-    found = locality_correlations(
-        X,
-        members,
-        ranked=method == "spearman",
-        max_tie_fraction=max_tie_fraction,
-        fdr=fdr,
-        covariates=[_covariate(adata, name) for name in covariates],
-        n_jobs=n_jobs,
-    )
+    source = _read.source(adata, mask, layer=layer, use_raw=use_raw)
+    _validate.warn_about_values(source.head(_validate.SAMPLED_ROWS), _read.matrix_name(layer, use_raw=use_raw))
+    options: dict[str, Any] = {
+        "ranked": method == "spearman",
+        "max_tie_fraction": max_tie_fraction,
+        "fdr": fdr,
+        "covariates": [_read.covariate(adata, name) for name in covariates],
+        "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
+        "n_jobs": n_jobs,
+    }
+    check_correlations_fit(source, members, remedy=_REMEDY, **options)
+    found = locality_correlations(source, members, **options)
     _refuse_nothing(found, members.shape[1], max_tie_fraction, fdr)
     adata = adata.copy() if copy else adata
     fields = {
@@ -140,36 +159,16 @@ def locality_corr(
     }
     params = {
         "layer": layer,
+        "use_raw": use_raw,
         "method": method,
         "covariates": covariates or None,
+        "batch_key": batch_key,
         "max_tie_fraction": float(max_tie_fraction),
         "fdr": fdr,
         "n_genes": int(mask.sum()),
     }
     store(adata, key, "locality_corr", fields, params)
     return adata if copy else None
-
-
-def _prepared(adata: AnnData, layer: str | None, mask: BoolArray) -> DataMatrix:
-    """The selected genes' values, rows first."""
-    X = _read.matrix(adata, layer)[:, np.flatnonzero(mask)]
-    _validate.warn_about_values(X, _read.matrix_name(layer))
-    return X if isinstance(X, np.ndarray) else sparse.csr_matrix(X)
-
-
-def _covariate(adata: AnnData, name: str) -> Covariate:
-    _validate.column_names("column of adata.obs", name, list(adata.obs.columns))
-    column = adata.obs[name]
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        values, categorical = column.to_numpy(dtype=np.float64), False
-        missing = int((~np.isfinite(values)).sum())
-    else:
-        values, categorical = pd.Categorical(column).codes, True
-        missing = int((values < 0).sum())
-    if missing:
-        msg = f"Found {missing} missing values in adata.obs[{name!r}], expected none in a covariate; fill or drop these cells."
-        raise ValueError(msg)
-    return Covariate(values, categorical)
 
 
 def _refuse_nothing(found: LocalityCorrelations, n: int, max_tie_fraction: float, fdr: float | None) -> None:

@@ -67,7 +67,7 @@ def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 @contextmanager
-def _threads(n_jobs: int | None, n_blocks: int) -> Iterator[None]:
+def numba_threads(n_jobs: int | None, n_blocks: int) -> Iterator[None]:
     """Let numba use as many threads as there is work for, and put its setting back."""
     before = numba.get_num_threads()
     available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # set at import time
@@ -89,7 +89,7 @@ def run_many(
     n_jobs: int | None = None,
 ) -> list[Run]:
     """Runs from independent starts, in the order of their seeds."""
-    threads = _threads(n_jobs, target.block_starts.shape[1] - 1)
+    threads = numba_threads(n_jobs, target.block_starts.shape[1] - 1)
     with threads, progress(desc=f"AMF, {n_modules} modules", total=n_runs) as bar:
         runs = []
         for child in rng.spawn(n_runs):

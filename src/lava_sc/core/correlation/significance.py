@@ -89,9 +89,10 @@ def benjamini_hochberg(pvalues: FloatArray, level: float, *, n_tests: int | None
     n_rejected = pvalues.size
     while True:  # the largest r of which r p-values are at most level·r/n, from above; without sorting
         rejected = pvalues <= level * (n_rejected / max(n_tests, 1))
-        if np.count_nonzero(rejected) == n_rejected:
+        fewer = int(np.count_nonzero(rejected))
+        if fewer == n_rejected:
             return rejected
-        n_rejected = np.count_nonzero(rejected)
+        n_rejected = fewer
 
 
 def possible_pairs(size: FloatArray, n: float, *, level: float, n_tests: int) -> IntArray:
