@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
@@ -15,6 +15,7 @@ def bound(a: object, b: object, x: object) -> np.ndarray:
     return bounded_beta_tail(a, b, x, beta_density(a, b, x, special.betaln(a, b)))
 
 
+@example(a=1.0, b=1.0, x=1 - 2**-53)
 @given(st.floats(0.01, 1e6), st.floats(0.01, 1e6), st.floats(0, 1))
 def test_the_bound_is_an_upper_bound(a: float, b: float, x: float) -> None:
     found = bound(a, b, x)[0]

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
 
 _NEARLY_GAMMA: Final = 1e6  # p + q from which a beta distribution is as good as its limit
-_ROUNDING: Final = 1 + 1e-9  # a bound of a number that is itself computed
+_ROUNDING: Final = 1 + 1e-6  # bound and number lose digits when a or b is large,
+_NEARLY_NOTHING: Final = 1e-250  # and all of them where numbers underflow
+_LARGEST_RATIO: Final = 1 - 1e-6  # beyond, its difference from 1 has too few digits left
 
 
 class BetaTail(Protocol):
@@ -33,8 +35,8 @@ def bounded_beta_tail(a: FloatArray, b: FloatArray, x: FloatArray, density: Floa
     successive terms is above max(1, (a + b)/(a + 1))·x: a geometric series bounds it.
     """
     ratio = x * np.maximum((a + b) / (a + 1), 1.0)
-    bound = np.where(ratio < 1, density / a / np.maximum(1 - ratio, 1e-12), 1.0)
-    return np.minimum(bound * _ROUNDING, 1.0)
+    bound = np.divide(density / a, 1 - ratio, out=np.ones_like(density), where=ratio < _LARGEST_RATIO)
+    return np.minimum(bound * _ROUNDING + _NEARLY_NOTHING, 1.0)
 
 
 def beta_density(a: FloatArray, b: FloatArray, x: FloatArray, log_beta: FloatArray) -> FloatArray:
