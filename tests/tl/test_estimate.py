@@ -14,7 +14,7 @@ from tests.helpers import assert_unchanged, toy
 from tests.test_arrays import opened, values_of
 
 import lava_sc as lava
-from lava_sc.core import rehearsal, resources
+from lava_sc.core import placement_rehearsal, resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def test_non_zeros_of_a_sample(placed: float, fdr: float | None, monkeypatch: py
     lava.tl.localities(adata, n_neighbors=60)  # 125 of them
     lava.tl.locality_corr(adata, fdr=fdr)
     C = adata.uns["lava"]["C"]
-    monkeypatch.setattr(rehearsal, "_PLACED", placed)
+    monkeypatch.setattr(placement_rehearsal, "_PLACED", placed)
     found = lava.tl.estimate(adata, n_neighbors=60, mask_var=np.ones(adata.n_vars, dtype=bool), fdr=fdr).attrs
     assert found["n_localities"] == C.shape[0] == 125
     assert C.nnz / 1.5 < found["n_nonzero"] < C.nnz * 1.5
@@ -136,7 +136,7 @@ def test_table() -> None:
 @pytest.mark.parametrize("placed", [2e7, 0], ids=["placed", "drawn"])
 def test_same_seed_same_estimate(placed: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "memory_available", lambda: 10**10)
-    monkeypatch.setattr(rehearsal, "_PLACED", placed)
+    monkeypatch.setattr(placement_rehearsal, "_PLACED", placed)
     adata = toy()
     del adata.var["lava_genes"]
     seeds = (0, np.random.default_rng(0), 1)

@@ -14,7 +14,8 @@ from lava_sc._slots import GENE_MASK
 from lava_sc.core import resources
 from lava_sc.core._parallel import resolve_n_jobs
 from lava_sc.core.blocks import InMemory
-from lava_sc.core.rehearsal import epoch_seconds, sample_correlations, sample_placement
+from lava_sc.core.placement_rehearsal import sample_placement
+from lava_sc.core.rehearsal import epoch_seconds, sample_correlations
 from lava_sc.core.sections import allocate
 from lava_sc.tl._excerpt import select_in_excerpt, take_excerpt
 from lava_sc.tl.localities import _libraries, _sizes
