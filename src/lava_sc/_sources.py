@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, DataMatrix, IntArray
     from lava_sc.core.blocks import Source
 
-_SHARE_OF_MEMORY: Final = 4
+#: One part in so many of the free memory is what rows of a stored matrix may take at once.
+SHARE_OF_MEMORY: Final = 4
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None) -> So
     with reading(where, file):
         storage = _open(X, where)
     if storage is not None:
-        memory = memory_available() // _SHARE_OF_MEMORY if memory is None else memory
+        memory = memory_available() // SHARE_OF_MEMORY if memory is None else memory
         return Stored(storage, columns, memory, file)
     everything = np.array_equal(columns, np.arange(X.shape[1]))
     X = plain(X if everything else X[:, columns], where)

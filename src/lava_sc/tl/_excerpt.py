@@ -16,6 +16,7 @@ from scipy import sparse
 
 from lava_sc import _read
 from lava_sc._slots import GENE_MASK
+from lava_sc._sources import SHARE_OF_MEMORY
 from lava_sc.core._parallel import quiet_thread_map
 from lava_sc.core.blocks import InMemory, rows_needed
 from lava_sc.core.correlation.ranks import defined_features
@@ -32,7 +33,6 @@ _COMPILED_ON: Final = 200  # cells
 _COPIES: Final = 2  # of the candidates' values while their variability is measured
 _MAX_TIE_FRACTION: Final = 0.75  # as pp.select_genes takes by default
 _SYMBOLS: Final = "symbols"
-_SHARE_OF_MEMORY: Final = 4  # that _read.source takes for rows in memory at once
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def take_excerpt(
     """
     began = time.perf_counter()
     part, positions, genes = adata, members, mask
-    most_held = memory_available() / _SHARE_OF_MEMORY
+    most_held = memory_available() / SHARE_OF_MEMORY
     if _is_in_memory(adata, layer, use_raw=use_raw):  # rows first, since all rows might not fit a second time
         cells, positions = rows_needed(members, adata.n_obs)
         part, genes = (adata[cells] if mask.all() else adata[cells, mask]), np.ones(int(mask.sum()), dtype=bool)

@@ -10,7 +10,7 @@ from numba import njit
 from lava_sc.core.correlation.evidence import PermutationNull
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.correlation.ranks import columns_of_rows, largest_tie, rank_columns
-from lava_sc.core.correlation.scores import products, rank_scores, value_scores
+from lava_sc.core.correlation.scores import centred_scores, products
 from lava_sc.core.correlation.significance import LocalityPairs, possible_pairs, student_critical
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def locality_scores(
     features, columns = columns_of_rows(X, rows, max_tie_fraction)
     ranks = rank_columns(columns)
     defined = ranks.largest_ties <= largest_tie(len(rows), max_tie_fraction)
-    if ranked:
-        return rank_scores(features[defined], ranks.take(defined), basis)
-    return value_scores(features[defined], columns[defined], basis)
+    return centred_scores(features, columns, ranks, defined, basis, ranked=ranked)
 
 
 def plain_pairs(scores: Scores, fdr: float | None) -> LocalityPairs:

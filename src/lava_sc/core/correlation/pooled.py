@@ -22,7 +22,7 @@ from lava_sc.core.correlation.evidence import PermutationNull
 from lava_sc.core.correlation.pairs import n_pairs, pair_features
 from lava_sc.core.correlation.partial import covariate_basis
 from lava_sc.core.correlation.ranks import columns_of_rows, largest_tie, rank_columns
-from lava_sc.core.correlation.scores import products, rank_scores, value_scores
+from lava_sc.core.correlation.scores import centred_scores, products
 from lava_sc.core.correlation.significance import LocalityPairs, possible_pairs, student_critical
 
 if TYPE_CHECKING:
@@ -99,10 +99,7 @@ def batch_scores(
     scores = []
     for batch, part, ranks in zip(batches, columns_of_batch, ranks_of_batch, strict=True):
         at = defined & (ranks.largest_ties < len(batch.positions))
-        if ranked:
-            scores.append(rank_scores(features[at], ranks.take(at), batch.basis))
-        else:
-            scores.append(value_scores(features[at], part[at], batch.basis))
+        scores.append(centred_scores(features, part, ranks, at, batch.basis, ranked=ranked))
     return scores
 
 

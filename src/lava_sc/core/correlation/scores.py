@@ -13,7 +13,7 @@ from lava_sc.core.correlation.partial import residuals
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc._types import FloatArray, IntArray
+    from lava_sc._types import BoolArray, FloatArray, IntArray
     from lava_sc.core.correlation.ranks import Ranks
 
 _FIXED_POINT: Final = 2.0**26  # products of such fractions sum exactly in float64
@@ -42,7 +42,30 @@ class Scores:
     n_effective: int
 
 
-def rank_scores(features: IntArray, ranks: Ranks, basis: FloatArray) -> Scores:
+def centred_scores(
+    features: IntArray, columns: NDArray[Any], ranks: Ranks, chosen: BoolArray, basis: FloatArray, *, ranked: bool
+) -> Scores:
+    """Scores of some features.
+
+    Parameters
+    ----------
+    features
+        (d,) indices.
+    columns, ranks
+        Their values (d, n) and the ranks of these.
+    chosen
+        (d,) which of them to take; each has to vary.
+    basis
+        (q, n) orthonormal basis of covariates to take out.
+    ranked
+        For Spearman's ρ, else for Pearson's r.
+    """
+    if ranked:
+        return _rank_scores(features[chosen], ranks.take(chosen), basis)
+    return _value_scores(features[chosen], columns[chosen], basis)
+
+
+def _rank_scores(features: IntArray, ranks: Ranks, basis: FloatArray) -> Scores:
     """Scores for Spearman's ρ: the ranks, or what an orthonormal basis (q, n) of covariates leaves of them."""
     if len(basis):
         return _fixed_point(features, ranks.values.astype(np.float64), basis)
@@ -51,7 +74,7 @@ def rank_scores(features: IntArray, ranks: Ranks, basis: FloatArray) -> Scores:
     return Scores(features, ranks.values, TailMoments(s3, s4, s5), ranks.values.shape[1])
 
 
-def value_scores(features: IntArray, columns: NDArray[Any], basis: FloatArray) -> Scores:
+def _value_scores(features: IntArray, columns: NDArray[Any], basis: FloatArray) -> Scores:
     """Scores for Pearson's r: the centred values (d, n), less what covariates explain."""
     values = columns.astype(np.float64)
     exponents = np.frexp(np.abs(values).max(axis=1, keepdims=True, initial=0.0))[1]
