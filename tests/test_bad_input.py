@@ -298,11 +298,18 @@ BAD: dict[str, Bad] = {
     "modules not said": Bad(AMF, "locality_corr", {"n_modules": None}, r"n_modules=None, expected a whole number"),
     "nu below 1": Bad(AMF, "locality_corr", {"n_modules": 2, "nu": 0.5}, r"nu=0\.5, expected a number of at least 1"),
     "negative gamma": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": -1}, r"gamma=-1, .*at least 0; change gamma"),
+    "gamma in words": Bad(
+        AMF, "locality_corr", {"n_modules": 2, "gamma": "best"}, r"gamma='best', expected one of 'auto'"
+    ),
+    "negative refits": Bad(AMF, "locality_corr", {"n_modules": 2, "n_refits": -1}, r"n_refits=-1, .*at least 0"),
+    "pairs of no locality": Bad(
+        AMF, "locality_corr", {"n_modules": 2, "min_localities": 0}, r"min_localities=0, .*at least 1"
+    ),
     "gamma is NaN": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": NAN}, r"gamma=nan, expected a number"),
     "gamma is infinite": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": INF}, r"gamma=inf, expected a number"),
     "nu is infinite": Bad(AMF, "locality_corr", {"n_modules": 2, "nu": INF}, r"nu=inf, expected a number"),
     "unknown start": Bad(
-        AMF, "locality_corr", {"n_modules": 2, "init": "nmf"}, r"init='nmf', expected one of 'kmeans'"
+        AMF, "locality_corr", {"n_modules": 2, "init": "svd"}, r"init='svd', expected one of .*'random'"
     ),
     "unknown device": Bad(
         AMF, "locality_corr", {"n_modules": 2, "device": "tpu"}, r"device='tpu', expected one of 'auto'"

@@ -68,6 +68,16 @@ def test_arguments_reach_the_steps(small_file, tmp_path):
     assert params["amf"]["gamma"] == 0.5
 
 
+def test_gamma_can_be_searched(small_file, tmp_path):
+    out = tmp_path / "out.h5ad"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "With no gamma")  # whether one is found is the business of tl.amf
+        assert main(["run", str(small_file), "-o", str(out), "--gamma", "auto", *FAST]) == 0
+    results = ad.read_h5ad(out).uns["lava"]
+    assert results["params"]["amf"]["gamma"] == "auto"
+    assert results["gamma_sweep"]["chosen"].sum() == 1
+
+
 def test_dry_run_estimates_and_writes_nothing(small_file, tmp_path, capsys):
     before = small_file.read_bytes()
     assert main(["run", str(small_file), "--dry-run", *FAST]) == 0

@@ -30,11 +30,12 @@ _PARAMS: Final = "params"
 
 @dataclass(frozen=True)
 class Step:
-    """A call that stores results: its function, the step it builds on, and where its fields live."""
+    """A call that stores results: its function, the step it builds on, where its fields live, and which may be missing."""
 
     function: str
     builds_on: str | None
     fields: Mapping[str, Container] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
 
 STEPS: Final[Mapping[str, Step]] = {
@@ -64,7 +65,9 @@ STEPS: Final[Mapping[str, Step]] = {
             "runs": "uns",
             "cell_presences": "obsm",
             "gene_weights": "varm",
+            "gamma_sweep": "uns",
         },
+        optional=frozenset({"gamma_sweep"}),
     ),
     "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
     "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns"}),
@@ -197,7 +200,7 @@ def all_params(adata: AnnData, key: str) -> dict[str, dict[str, Any]]:
 
 def store(adata: AnnData, key: str, step: str, fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Write all fields of a step and its arguments, after dropping what it and later steps had stored before."""
-    if set(fields) != set(STEPS[step].fields):
+    if set(fields) | STEPS[step].optional != set(STEPS[step].fields):
         msg = f"step {step!r} stores {sorted(STEPS[step].fields)}, got {sorted(fields)}"
         raise RuntimeError(msg)
     if adata.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it

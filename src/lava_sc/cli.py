@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,10 +154,10 @@ def _add_modules(run: argparse.ArgumentParser) -> None:
     modules.add_argument("--n-modules", type=int, metavar="M", help="number of modules (default: 9)")
     modules.add_argument(
         "--gamma",
-        type=float,
+        type=_gamma,
         default=1e-4,
         metavar="G",
-        help="weight of the absolute error; raise it when overestimation is high (default: %(default)g)",
+        help="weight of the absolute error, or 'auto': as much as it takes to keep overestimation low (default: 1e-4)",
     )
     modules.add_argument(
         "--n-runs", type=int, default=10, metavar="R", help="runs, the best of which is kept (default: %(default)d)"
@@ -187,6 +187,10 @@ def _add_general(run: argparse.ArgumentParser) -> None:
 
 def _fdr(text: str) -> float | None:
     return None if text.lower() == "none" else float(text)
+
+
+def _gamma(text: str) -> float | Literal["auto"]:
+    return "auto" if text == "auto" else float(text)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -127,8 +127,8 @@ def test_table() -> None:
     assert re.fullmatch(r"3 modules of [\d,]+ pairs, 4 runs of about \d+ epochs", table["what"]["amf"])
     assert table.attrs["n_modules"] == 3
     assert table.attrs["available_gb"] == pytest.approx(resources.memory_available() / 1e9, rel=0.5)
-    more = lava.tl.estimate(toy(), 6, n_runs=400, **FAST)
-    assert more.loc["amf", "memory_gb"] > 10 * table.loc["amf", "memory_gb"]
+    more = lava.tl.estimate(toy(), 6, n_runs=4, **FAST)
+    assert more.loc["amf", "memory_gb"] > table.loc["amf", "memory_gb"]
     assert lava.tl.estimate(toy(), **FAST).attrs["n_modules"] == 9
     assert lava.tl.estimate(toy(), n_neighbors=150).attrs["n_modules"] == 6  # as many as there are localities
 

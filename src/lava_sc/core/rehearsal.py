@@ -10,9 +10,9 @@ import numpy as np
 
 from lava_sc.core import resources
 from lava_sc.core._parallel import resolve_n_jobs
+from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Options as FitOptions
 from lava_sc.core.amf.fit import fit
-from lava_sc.core.amf.runs import numba_threads
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_correlations
@@ -137,9 +137,8 @@ def epoch_seconds(
     n_columns: float,
     n_modules: int,
     rng: np.random.Generator,
-    n_jobs: int | None,
 ) -> float:
-    """Time of an epoch of AMF on ℓ localities and J′ columns, from one batch of some of both.
+    """Time of an epoch of AMF in one thread on ℓ localities and J′ columns, from one batch of some of both.
 
     How fast an epoch is depends on the numbers, since absent modules are passed over. So it has to be real localities,
     and the first epochs, in which modules find theirs, do not count.
@@ -150,7 +149,7 @@ def epoch_seconds(
         (k, J) correlations of some localities, repeated if they do not fill a batch.
     n_localities, n_columns
         ℓ and J′.
-    n_modules, rng, n_jobs
+    n_modules, rng
         See :func:`lava_sc.core.amf.runs.run_many`.
     """
     if C.nnz == 0:
@@ -160,10 +159,10 @@ def epoch_seconds(
     n_rows = min(n_localities, _BATCH)
     target = make_target(C[np.arange(n_rows) % C.shape[0]][:, columns])
 
-    start = STARTS["kmeans"](target, n_modules, rng)
+    engines, start = cpu_engines(target), STARTS["kmeans"](target, n_modules, FitOptions(), rng)
+    fit(engines, target, *start, FitOptions(max_epochs=1), rng)  # compiles
     ends: list[float] = []
-    with numba_threads(n_jobs, target.block_starts.shape[1] - 1):
-        fit(target, *start, FitOptions(max_epochs=1), rng)  # compiles
-        fit(target, *start, FitOptions(max_epochs=_EPOCHS), rng, on_epoch=lambda _: ends.append(time.perf_counter()))
+    options = FitOptions(max_epochs=_EPOCHS)
+    fit(engines, target, *start, options, rng, on_epoch=lambda _: ends.append(time.perf_counter()))
     each = float(np.median(np.diff(ends[_FIRST_EPOCHS:])))
-    return each * n_columns / len(target.columns) * n_localities / n_rows
+    return each * n_columns / target.n_columns * n_localities / n_rows

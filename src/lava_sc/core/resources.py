@@ -122,11 +122,11 @@ def correlating_bytes(
 
 
 def target_bytes(n_nonzero: float, n_localities: int, n_columns: float) -> int:
-    """Peak of laying C out for AMF: the sort that finds its empty columns."""
-    return round((26 + 2 * _index_bytes(n_nonzero)) * n_nonzero) + _layout_bytes(n_localities, n_columns)
+    """Peak of laying C out for AMF: columns marked, and the compact column of each entry, which is what stays."""
+    return round(5 * n_nonzero + 8 * n_columns) + _layout_bytes(n_localities, n_columns)
 
 
-def fit_bytes(n_nonzero: float, n_localities: int, n_columns: float, *, n_modules: int, n_runs: int) -> int:
+def fit_bytes(n_nonzero: float, n_localities: int, n_columns: float, *, n_modules: int, side_by_side: int) -> int:
     """Peak of the runs of AMF.
 
     Parameters
@@ -137,15 +137,18 @@ def fit_bytes(n_nonzero: float, n_localities: int, n_columns: float, *, n_module
         ℓ.
     n_columns
         Columns of C that are not empty, J′.
-    n_modules, n_runs
-        As of ``tl.amf``; the modules of all runs are kept until the best is known.
+    n_modules
+        As of ``tl.amf``.
+    side_by_side
+        Number of runs at a time.
     """
     n_blocks = n_columns / BLOCK + 1
-    C = (4 + _index_bytes(n_nonzero)) * n_nonzero
-    target, start = C + _layout_bytes(n_localities, n_columns), 2 * C  # k-means: some rows, scaled to norm 1
-    matrices = (n_runs + 6) * 4 * n_modules * n_columns  # start, modules, two moments, gradient, best epoch
-    sums = 8 * n_blocks * max(_BATCH * (n_modules + 5), 5 * n_localities)  # by block: gradient and row sums, or quality
-    return round(target + max(start, matrices + sums))
+    target = 4 * n_nonzero + _layout_bytes(n_localities, n_columns)
+    matrices = (
+        (1 + 6 * side_by_side) * 4 * n_modules * n_columns
+    )  # best; start, modules, two moments, best epoch, canonical
+    sums = 8 * n_blocks * _BATCH * (n_modules + 5) * side_by_side  # by block: gradient and row sums
+    return round(target + matrices + sums)
 
 
 def _layout_bytes(n_localities: int, n_columns: float) -> int:

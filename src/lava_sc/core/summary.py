@@ -32,6 +32,23 @@ def presences_of_cells(membership: sparse.csr_matrix, presences: FloatArray) -> 
     return np.divide(sums, counts[:, None], out=np.full_like(sums, np.nan), where=counts[:, None] > 0)
 
 
+def co_presence(presences: FloatArray) -> float:
+    """Mean entropy in bits of the presences of a locality, scaled to sum 1, over the localities with a module present.
+
+    0 when every locality has one module, log₂ M when all modules are present equally everywhere (paper, B.5).
+
+    Parameters
+    ----------
+    presences
+        (ℓ, M).
+    """
+    some = np.asarray(presences, dtype=np.float64)[np.max(presences, axis=1) > PRESENT_ABOVE]
+    if len(some) == 0:
+        return 0.0
+    shares = some / some.sum(axis=1, keepdims=True)
+    return float(-(shares * np.log2(np.where(shares > 0, shares, 1))).sum(axis=1).mean())
+
+
 def gene_weights(modules: sparse.csr_matrix, n_features: int) -> FloatArray:
     """Sum of the correlations in which each feature takes part, (D, M) (paper, B.9.2).
 

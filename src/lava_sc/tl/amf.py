@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -11,39 +12,46 @@ from scipy import sparse
 from lava_sc import _validate
 from lava_sc._logging import logger, warn
 from lava_sc._slots import load, store
+from lava_sc.core.amf.accelerator import accelerator_engines, resolve_device
 from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.runs import run_many
+from lava_sc.core.amf.gamma import sweep_gamma
+from lava_sc.core.amf.runs import run_many, share_threads
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.core.summary import gene_weights, presences_of_cells
+from lava_sc.tl._runs import table_of_runs, table_of_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anndata import AnnData
 
     from lava_sc._types import FloatArray, SeedLike
-    from lava_sc.core.amf.runs import Run
+    from lava_sc.core.amf.gamma import Sweep
+    from lava_sc.core.amf.runs import Runs
     from lava_sc.core.amf.target import Target
 
 _REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr)"
 
 
-def amf(
+def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and how it runs
     adata: AnnData,
     n_modules: int,
     *,
     nu: float = 9.0,
-    gamma: float = 1e-4,
-    init: Literal["kmeans", "random"] = "kmeans",
+    gamma: float | Literal["auto"] = 1e-4,
+    init: Literal["nmf", "kmeans", "random"] = "nmf",
+    n_refits: int = 1,
     n_runs: int = 10,
     batch_size: int = 64,
     learning_rate: float = 1e-2,
     tol: float = 0.01,
     patience: int = 100,
     max_epochs: int = 10_000,
-    device: Literal["auto", "cpu"] = "auto",
+    min_localities: int = 1,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    callback: Callable[[int, int, float], object] | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
     key: str = "lava",
@@ -65,10 +73,16 @@ def amf(
         Weight ν of overestimated correlations in the cosine term, at least 1 (Equation 7).
     gamma
         Weight γ of the mean absolute error (Equation 6). Raise it when ``overestimation`` in the table of runs stays
-        high (A.3.1); the paper needed 10 for kidney cells.
+        high (A.3.1); the paper needed 10 for kidney cells. ``"auto"`` takes the smallest of 1e-4, 3.2e-4, ..., 100 with
+        which overestimation makes up at most 1 / (1 + ν) of the error, in the best of three runs.
     init
-        Start of each run: ``"kmeans"``, spherical k-means of the localities, reaches lower losses and more similar
-        modules in all runs; ``"random"``, uniform, is closest to the paper.
+        Start of each run. ``"nmf"``: four non-negative factorisations of a sample of the pairs are fitted for a while,
+        and the best goes on; reaches the lowest losses, and modules that are similar in all runs. ``"kmeans"``:
+        spherical k-means of the localities. ``"random"``: uniform, closest to the paper.
+    n_refits
+        How often all presences are searched anew with the modules fixed, after 30 epochs each; the fit then goes on with
+        steps of 0.3 times ``learning_rate``. It brings modules back to localities where their presence had reached 0, from
+        where no gradient leads away. 0 is the paper's plain descent.
     n_runs
         Runs from different starts; the one with the lowest loss is stored.
     batch_size
@@ -79,10 +93,16 @@ def amf(
         A run stops when its loss has not improved by more than ``tol`` (relative) in ``patience`` epochs.
     max_epochs
         Runs end unconverged after this many epochs.
+    min_localities
+        Pairs that are correlated in fewer localities are left out, as if they were correlated nowhere.
     device
-        ``"cpu"``, or ``"auto"``, which is the same as long as there is no other engine.
+        ``"cpu"``, ``"cuda"`` or ``"mps"`` (these need torch); ``"auto"`` takes the CPU unless an accelerator is there.
+        Starts are computed on the CPU.
+    callback
+        Called with the run, the epoch (both from 0) and its loss after each epoch, in the thread that called this
+        function. It may lag behind. ``KeyboardInterrupt`` raised in it has the effect of Ctrl-C.
     rng
-        Seed or generator; runs get independent children of it.
+        Seed or generator; draws the seed of each run.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
     key
@@ -100,25 +120,32 @@ def amf(
         (ℓ, M) float32; a presence is the largest correlation that the module reconstructs in the locality. There are
         fewer than ``n_modules`` columns when modules died (no presence above 0.01), which is logged.
     `adata.uns[key]["runs"]`
-        Table, a row for each run: ``loss`` and its ``main_term`` over all localities, mean reconstruction ``cosine``,
-        ``overestimation`` (share of the absolute error), ``n_modules`` alive, ``n_epochs``, ``converged``, ``seconds``
-        and whether it is the ``best``.
+        Table, a row for each run: its ``seed``, ``loss`` and its ``main_term`` over all localities, mean reconstruction
+        ``cosine``, ``overestimation`` (share of the absolute error), ``co_presence`` (mean entropy of the presences of a
+        locality in bits, over localities with a module present), ``n_modules`` alive, ``n_epochs``, ``converged``,
+        ``seconds`` and whether it is the ``best``.
+    `adata.uns[key]["gamma_sweep"]`
+        With ``gamma="auto"``: table, a row for each γ tried, with the same figures of its best run and whether it was
+        ``chosen``.
     `adata.obsm[f"{key}_presences"]`
         (E, M) mean presence over the localities that contain the cell, NaN where none does.
     `adata.varm[f"{key}_gene_weights"]`
         (n_vars, M) sum of the module's correlations in which the gene takes part, NaN for genes that were not selected.
 
-    Results of later steps under the same key are removed.
+    Results of later steps under the same key are removed. Ctrl-C ends the runs after the epoch they are in and stores the
+    best of what there is; a second one, or one while γ is
+    searched, leaves without storing anything.
 
     Raises
     ------
     ValueError
-        If correlations are missing, an argument is out of range, or the runs would not fit into memory.
+        If correlations are missing, an argument is out of range, the device is not there, or the runs would not fit into
+        memory.
 
     Warns
     -----
     UserWarning
-        If runs reached ``max_epochs`` before they converged.
+        If runs reached ``max_epochs`` before they converged or were interrupted, or no γ meets what ``"auto"`` asks for.
 
     Examples
     --------
@@ -135,36 +162,45 @@ def amf(
     _validate.writable(adata, copy=copy)
     C = load(adata, key, "C")
     _check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
-    _check_schedule(tol, patience, max_epochs, device, n_jobs)
-    options = Options(nu, gamma, batch_size, learning_rate, tol, patience, max_epochs)
-    target = make_target(C)
-    sizes = target.C.nnz, *target.C.shape
-    needed = fit_bytes(*sizes, n_modules=n_modules, n_runs=n_runs)
-    refuse_what_does_not_fit(f"{n_runs} runs with {n_modules} modules of {sizes[2]:,} pairs", needed, _REMEDY)
-    runs = run_many(target, n_modules, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs)
-    best = min(range(n_runs), key=lambda i: runs[i].quality.loss)
-    _report(runs, best, n_modules, options)
+    _check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
+    at = resolve_device(device)
+    target = make_target(C, min_localities=min_localities)
+    _check_memory(target, n_modules, n_runs, n_jobs)
+    weight = 0.0 if gamma == "auto" else float(gamma)
+    options = Options(nu, weight, batch_size, learning_rate, tol, patience, max_epochs, n_refits)
+    engines = None if at == "cpu" else accelerator_engines(target, at)
+    how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "engines": engines, "callback": callback}
+    sweep = sweep_gamma(target, n_modules, options, rng=rng, **how) if gamma == "auto" else None
+    if sweep is not None:
+        options = replace(options, gamma=_chosen_gamma(sweep))
+    found = run_many(target, n_modules, options, n_runs=n_runs, rng=rng, **how)
+    _report(found, n_runs, n_modules, options)
 
     adata = adata.copy() if copy else adata
-    modules = _scatter_columns(runs[best].M, target)
+    P, M = found.factors
+    modules = _scatter_columns(M, target)
     fields = {
         "modules": modules,
-        "presences": runs[best].P,
-        "runs": _table(runs, best),
-        "cell_presences": presences_of_cells(load(adata, key, "localities"), runs[best].P),
+        "presences": P,
+        "runs": table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best),
+        "cell_presences": presences_of_cells(load(adata, key, "localities"), P),
         "gene_weights": _weights_of_all_genes(adata, load(adata, key, "genes"), modules),
     }
+    if sweep is not None:
+        fields["gamma_sweep"] = table_of_sweep(sweep)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),
-        "gamma": float(gamma),
+        "gamma": gamma if isinstance(gamma, str) else float(gamma),
         "init": init,
+        "n_refits": int(n_refits),
         "n_runs": int(n_runs),
         "batch_size": int(batch_size),
         "learning_rate": float(learning_rate),
         "tol": float(tol),
         "patience": int(patience),
         "max_epochs": int(max_epochs),
+        "min_localities": int(min_localities),
         "device": device,
         "rng": rng_given,
     }
@@ -176,7 +212,7 @@ def _check_arguments(
     n_modules: int,
     n_localities: int,
     nu: float,
-    gamma: float,
+    gamma: float | str,
     init: str,
     n_runs: int,
     batch_size: int,
@@ -184,33 +220,63 @@ def _check_arguments(
 ) -> None:
     _validate.in_range("n_modules", n_modules, 1, n_localities, integer=True)
     _validate.in_range("nu", nu, 1, np.inf)
-    _validate.in_range("gamma", gamma, 0, np.inf)
+    if isinstance(gamma, str):
+        _validate.one_of("gamma", gamma, ["auto"])
+    else:
+        _validate.in_range("gamma", gamma, 0, np.inf)
     _validate.one_of("init", init, list(STARTS))
     _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
     _validate.in_range("batch_size", batch_size, 1, np.inf, integer=True)
     _validate.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
 
 
-def _check_schedule(tol: float, patience: int, max_epochs: int, device: str, n_jobs: int | None) -> None:
+def _check_schedule(
+    n_refits: int, tol: float, patience: int, max_epochs: int, min_localities: int, device: str, n_jobs: int | None
+) -> None:
+    _validate.in_range("n_refits", n_refits, 0, np.inf, integer=True)
     _validate.in_range("tol", tol, 0, 1)
     _validate.in_range("patience", patience, 1, np.inf, integer=True)
     _validate.in_range("max_epochs", max_epochs, 1, np.inf, integer=True)
-    _validate.one_of("device", device, ["auto", "cpu"])
+    _validate.in_range("min_localities", min_localities, 1, np.inf, integer=True)
+    _validate.one_of("device", device, ["auto", "cpu", "cuda", "mps"])
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
-def _report(runs: Sequence[Run], best: int, n_modules: int, options: Options) -> None:
-    unconverged = sum(not run.converged for run in runs)
-    if unconverged:
+def _check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None) -> None:
+    side_by_side, _ = share_threads(n_jobs, n_runs, target.n_blocks)
+    sizes = len(target.data), target.n_localities, target.n_columns
+    needed = fit_bytes(*sizes, n_modules=n_modules, side_by_side=side_by_side)
+    what = f"{side_by_side} runs at a time with {n_modules} modules of {target.n_columns:,} pairs"
+    refuse_what_does_not_fit(what, needed, _REMEDY)
+
+
+def _chosen_gamma(sweep: Sweep) -> float:
+    gamma, ratio = sweep.gammas[sweep.chosen], sweep.runs[sweep.chosen].quality.overestimation
+    if not sweep.met:
         msg = (
-            f"{unconverged} of {len(runs)} runs stopped at max_epochs={options.max_epochs} before they converged; raise "
+            f"With no gamma up to {sweep.gammas[-1]:g} does overestimation make up less than {sweep.target:.2g} of the "
+            f"error; took {gamma:g}, with which it makes up {ratio:.2g}."
+        )
+        warn(msg)
+    logger.info("gamma=%g: overestimation makes up %.3f of the error", gamma, ratio)
+    return gamma
+
+
+def _report(found: Runs, n_runs: int, n_modules: int, options: Options) -> None:
+    unconverged = sum(not run.converged for run in found.runs)
+    if found.interrupted:
+        msg = f"Interrupted: kept the best of {len(found.runs)} of {n_runs} runs, {unconverged} of them not converged."
+        warn(msg)
+    elif unconverged:
+        msg = (
+            f"{unconverged} of {n_runs} runs stopped at max_epochs={options.max_epochs} before they converged; raise "
             f"max_epochs or learning_rate."
         )
         warn(msg)
-    alive = runs[best].P.shape[1]
-    if alive < n_modules:
-        logger.warning("%d of %d modules died: %d are stored", n_modules - alive, n_modules, alive)
-    logger.info("best of %d runs: %s", len(runs), runs[best].quality)
+    best = found.runs[found.best]
+    if best.n_modules < n_modules:
+        logger.warning("%d of %d modules died: %d are stored", n_modules - best.n_modules, n_modules, best.n_modules)
+    logger.info("best of %d runs: %s", len(found.runs), best.quality)
 
 
 def _scatter_columns(M: FloatArray, target: Target) -> sparse.csr_matrix:
@@ -218,24 +284,6 @@ def _scatter_columns(M: FloatArray, target: Target) -> sparse.csr_matrix:
     compact = sparse.csr_matrix(M)
     columns = target.columns[compact.indices]
     return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(M), target.n_pairs))
-
-
-def _table(runs: Sequence[Run], best: int) -> pd.DataFrame:
-    rows = [
-        {
-            "loss": run.quality.loss,
-            "main_term": run.quality.main_term,
-            "cosine": run.quality.cosine,
-            "overestimation": run.quality.overestimation,
-            "n_modules": run.P.shape[1],
-            "n_epochs": run.n_epochs,
-            "converged": run.converged,
-            "seconds": run.seconds,
-            "best": i == best,
-        }
-        for i, run in enumerate(runs)
-    ]
-    return pd.DataFrame(rows, index=pd.Index([str(i) for i in range(len(runs))], name="run"))
 
 
 def _weights_of_all_genes(adata: AnnData, genes: Sequence[str], modules: sparse.csr_matrix) -> FloatArray:

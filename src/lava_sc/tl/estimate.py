@@ -13,6 +13,8 @@ from lava_sc._logging import warn
 from lava_sc._slots import GENE_MASK
 from lava_sc.core import resources
 from lava_sc.core._parallel import resolve_n_jobs
+from lava_sc.core.amf.runs import share_threads
+from lava_sc.core.amf.target import BLOCK
 from lava_sc.core.blocks import InMemory
 from lava_sc.core.placement_rehearsal import sample_placement
 from lava_sc.core.rehearsal import epoch_seconds, sample_correlations
@@ -150,8 +152,8 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     )
     found = _sizes_found(places, excerpt, sample) | {"n_modules": n_modules}
     stages["locality_corr"] = _correlating(places, excerpt, sample, found, fdr, n_jobs)
-    per_epoch = epoch_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng, n_jobs)
-    stages["amf"] = _factorising(found, per_epoch, n_runs)
+    per_epoch = epoch_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
+    stages["amf"] = _factorising(found, per_epoch, n_runs, n_jobs)
     return _table(stages, found | {"available_gb": available / resources.GB})
 
 
@@ -244,13 +246,15 @@ def _correlating(
     return _Stage(seconds, peak, resources.correlations_bytes(*sizes), what)
 
 
-def _factorising(found: Mapping[str, int], per_epoch: float, n_runs: int) -> _Stage:
+def _factorising(found: Mapping[str, int], per_epoch: float, n_runs: int, n_jobs: int | None) -> _Stage:
     sizes = found["n_nonzero"], found["n_localities"], found["n_columns"]
-    peak = max(resources.target_bytes(*sizes), resources.fit_bytes(*sizes, n_modules=found["n_modules"], n_runs=n_runs))
+    side_by_side, threads = share_threads(n_jobs, n_runs, -(-found["n_columns"] // BLOCK))
+    fitting = resources.fit_bytes(*sizes, n_modules=found["n_modules"], side_by_side=side_by_side)
+    peak = max(resources.target_bytes(*sizes), fitting)
     what = (
         f"{found['n_modules']} modules of {_about(found['n_columns'])} pairs, {n_runs} runs of about {_EPOCHS} epochs"
     )
-    return _Stage(per_epoch * _EPOCHS * n_runs, peak, 0, what)
+    return _Stage(per_epoch * _EPOCHS * -(-n_runs // side_by_side) / threads, peak, 0, what)
 
 
 def _about(number: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lava_sc import _validate
 from lava_sc._logging import logger
@@ -40,7 +40,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     covariates: str | Sequence[str] | None = None,
     batch_key: str | None = None,
     fdr: float | None = 0.05,
-    gamma: float = 1e-4,
+    gamma: float | Literal["auto"] = 1e-4,
     n_runs: int = 10,
     gene_sets: GeneSets | Sequence[GeneSets] | None = None,
     rng: SeedLike = 0,

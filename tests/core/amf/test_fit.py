@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lava_sc.core.amf.fit import Options, StoppingRule, fit
+from lava_sc.core.amf.cpu import cpu_engines
+from lava_sc.core.amf.fit import Options, Stop, StoppingRule, fit
 from lava_sc.core.amf.target import make_target
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def reference_fit(
 
     batches = (b for _, b in zip(range(options.max_epochs), schedule(target, options.batch_size, seed), strict=False))
     found = amf.fit(
-        target.C.toarray(),
+        target.absolute().toarray(),
         P.astype(np.float32),
         M.astype(np.float32),
         batches,
@@ -68,7 +68,7 @@ def reference_fit(
 
 
 def run(target: Target, P: Floats, M: Floats, seed: int = 0, **options: float) -> Fit:
-    return fit(target, P, M, Options(**options), np.random.default_rng(seed))
+    return fit(cpu_engines(target), target, P, M, Options(**options), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("batch_size", [7, 30, 64])
@@ -77,7 +77,7 @@ def test_one_epoch(nu: float, gamma: float, batch_size: int) -> None:
     """One to five steps of 1e-2 times a ratio of gradients that are right to 1e-5: together 5e-7, and float32 has 6e-8."""
     target, P, M = problem()
     options = Options(nu=nu, gamma=gamma, batch_size=batch_size, max_epochs=1)
-    found = fit(target, P, M, options, np.random.default_rng(3))
+    found = fit(cpu_engines(target), target, P, M, options, np.random.default_rng(3))
     expected_P, expected_M, losses = reference_fit(target, P, M, options, 3)
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
     for ours, theirs in ((found.P, expected_P), (found.M, expected_M)):
@@ -89,7 +89,7 @@ def test_many_epochs_follow_the_reference(n_pairs: int) -> None:
     """75 steps of 1e-2 times gradients that are right to 1e-5: 1e-5. Where a module just wins an entry a value may part."""
     target, P, M = problem(n_pairs=n_pairs)
     options = Options(batch_size=10, learning_rate=1e-2, max_epochs=25)
-    found = fit(target, P, M, options, np.random.default_rng(1))
+    found = fit(cpu_engines(target), target, P, M, options, np.random.default_rng(1))
     expected_P, expected_M, losses = reference_fit(target, P, M, options, 1)
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
     assert found.losses[-1] < 0.8 * found.losses[0]
@@ -102,7 +102,7 @@ def test_stops_and_returns_as_the_reference_does() -> None:
     """With a large step the loss goes up and down, so that the best epoch is not the last."""
     target, P, M = problem()
     options = Options(batch_size=30, learning_rate=0.05, tol=0.02, patience=30, max_epochs=400)
-    found = fit(target, P, M, options, np.random.default_rng(1))
+    found = fit(cpu_engines(target), target, P, M, options, np.random.default_rng(1))
     expected_P, expected_M, losses = reference_fit(target, P, M, options, 1)
     assert found.converged
     assert len(found.losses) == len(losses) < 400
@@ -149,25 +149,36 @@ def test_start_is_left_alone_and_the_seed_decides() -> None:
     assert not np.array_equal(first.M, other.M)
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two cores")
-def test_threads_change_no_bit() -> None:
-    target, P, M = problem(40, 2100, 4)
-    before = numba.get_num_threads()
-    found = []
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            found.append(run(target, P, M, batch_size=16, max_epochs=10))
-    finally:
-        numba.set_num_threads(before)
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_change_no_bit(threads: int) -> None:
+    target, P, M = problem(40, 5200, 4)
+    options = Options(batch_size=16, max_epochs=10)
+    found = [fit(cpu_engines(target, n), target, P, M, options, np.random.default_rng(0)) for n in (1, threads)]
     for name in ("P", "M", "losses"):
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
+
+
+def test_a_caller_can_end_a_fit_and_has_the_best_epoch_so_far() -> None:
+    target, P, M = problem()
+
+    def on_epoch(_: float) -> None:
+        if next(count) == 3:
+            raise Stop
+
+    count = iter(range(1, 100))
+    found = fit(cpu_engines(target), target, P, M, Options(), np.random.default_rng(0), on_epoch)
+    short = run(target, P, M, max_epochs=3)
+    assert not found.converged
+    np.testing.assert_array_equal(found.losses, short.losses)
+    np.testing.assert_array_equal(found.M, short.M)
 
 
 def test_every_epoch_is_reported() -> None:
     target, P, M = problem()
     losses: list[float] = []
-    found = fit(target, P, M, Options(max_epochs=6), np.random.default_rng(0), on_epoch=losses.append)
+    found = fit(
+        cpu_engines(target), target, P, M, Options(max_epochs=6), np.random.default_rng(0), on_epoch=losses.append
+    )
     np.testing.assert_array_equal(found.losses, losses)
     assert len(losses) == 6
 
@@ -178,7 +189,9 @@ def test_presences_outside_a_batch_keep_their_momentum() -> None:
     order = np.random.default_rng(0).permutation(20)
     whole = run(target, P, M, batch_size=10, max_epochs=1, gamma=1.0)
     first = order[:10]
-    one = fit(target, P, M, Options(batch_size=20, max_epochs=1, gamma=1.0), np.random.default_rng(0))
+    one = fit(
+        cpu_engines(target), target, P, M, Options(batch_size=20, max_epochs=1, gamma=1.0), np.random.default_rng(0)
+    )
     moved = np.abs(whole.P - P.astype(np.float32))[first]
     once = np.abs(one.P - P.astype(np.float32))[first]
     inner = (P[first] > 0.05) & (P[first] < 0.95) & (once > 5e-3)

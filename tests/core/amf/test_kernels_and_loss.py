@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from scipy import sparse
 from tests.reference import amf_numpy as reference
 
-from lava_sc.core.amf.kernels import ABSOLUTE, CC, CH, HH, OVER, adam_step, row_sums
-from lava_sc.core.amf.loss import batch_gradient, batch_loss, quality
-from lava_sc.core.amf.target import BLOCK, make_target
+from lava_sc.core.amf.cpu import row_sums
+from lava_sc.core.amf.engine import ABSOLUTE, CC, CH, HH, OVER
+from lava_sc.core.amf.kernels import adam, descend_blocks
+from lava_sc.core.amf.loss import batch_loss, quality
+from lava_sc.core.amf.target import BLOCK, make_target, restrict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lava_sc.core.amf.loss import Batch
     from lava_sc.core.amf.target import Target
 
     Floats = NDArray[np.floating]
@@ -77,15 +80,31 @@ def doubles(case: Problem) -> tuple[Floats, Floats, Floats]:
     return np.abs(case.C.astype(np.float64)), case.P.astype(np.float64), case.M.astype(np.float64)
 
 
+def loss_of(case: Problem, rows: NDArray[np.intp], *, nu: float, gamma: float) -> Batch:
+    target = target_of(case.C)
+    sums = row_sums(target, rows, case.P, compact(case, target), nu)
+    return batch_loss(sums, target.locality_weights[rows], n_pairs=target.n_pairs, gamma=gamma)
+
+
 def ours(case: Problem, *, nu: float, gamma: float) -> tuple[float, Floats, Floats]:
-    """Loss and gradients over all localities and all pairs, zero where the engine has none."""
+    """Loss and gradients over all localities and all pairs, zero where the engine has none.
+
+    The gradient of M is a tenth of its first moment after a first step of Adam, here one of size 0.
+    """
     target = target_of(case.C)
     M = compact(case, target)
-    batch = batch_loss(target, case.rows, case.P, M, nu=nu, gamma=gamma)
-    g_M, g_P = np.full_like(M, np.nan), np.zeros(case.P.shape)
-    g_P[case.rows] = batch_gradient(target, case.rows, case.P, M, batch, nu=nu, gamma=gamma, g_M=g_M)
+    batch = loss_of(case, case.rows, nu=nu, gamma=gamma)
+    first, second, g_P = np.zeros_like(M), np.zeros_like(M), np.zeros(case.P.shape)
+    parts = np.full((target.n_blocks, len(case.rows), len(M)), np.nan)
+    layout = target.data, target.indices, target.block_starts, case.rows, batch.slopes
+    mae_slope, no_step = np.float32(gamma / target.n_pairs), np.float32([0, 1])
+    state = case.P, M.copy(), first, second
+    for b in range(target.n_blocks):  # one block after the other, as several threads would
+        descend_blocks(*layout, *state, nu, mae_slope, no_step, b, b + 1, parts)
+    np.testing.assert_array_equal(state[1], M)
+    g_P[case.rows] = parts.sum(axis=0)
     everywhere = np.zeros(case.M.shape)
-    everywhere[:, target.columns] = g_M
+    everywhere[:, target.columns] = first / np.float32(0.1)
     return batch.loss, g_P, everywhere
 
 
@@ -192,10 +211,8 @@ def test_order_of_the_rows_of_a_batch_does_not_matter(case: Problem) -> None:
 
 def test_batches_add_up(case: Problem) -> None:
     """The norms of Equation 6 run over all localities, whatever the batch."""
-    target = target_of(case.C)
-    M = compact(case, target)
     everything, *parts = (
-        batch_loss(target, rows, case.P, M, nu=9.0, gamma=0.5).loss
+        loss_of(case, rows, nu=9.0, gamma=0.5).loss
         for rows in (np.arange(len(case.C)), *np.array_split(np.arange(len(case.C)), 3))
     )
     assert everything == pytest.approx(sum(parts), rel=1e-12)
@@ -203,8 +220,7 @@ def test_batches_add_up(case: Problem) -> None:
 
 def test_rows_without_correlations_have_no_cosine_term() -> None:
     case = problem()
-    target = target_of(case.C)
-    batch = batch_loss(target, np.array([2]), case.P, compact(case, target), nu=9.0, gamma=2.0)
+    batch = loss_of(case, np.array([2]), nu=9.0, gamma=2.0)
     assert not case.C[2].any()
     chat = reference.reconstruct(*doubles(case)[1:])[2]
     assert batch.main_term == 0
@@ -213,8 +229,7 @@ def test_rows_without_correlations_have_no_cosine_term() -> None:
 
 def test_no_module_present_costs_the_whole_cosine_term() -> None:
     case = problem()
-    target = target_of(case.C)
-    batch = batch_loss(target, np.array([3]), case.P, compact(case, target), nu=9.0, gamma=0.0)
+    batch = loss_of(case, np.array([3]), nu=9.0, gamma=0.0)
     assert not case.P[3].any()
     assert batch.loss == pytest.approx(reference.row_weights(np.abs(case.C.astype(np.float64)))[3], rel=TOLERANCE)
 
@@ -263,15 +278,15 @@ def test_target_drops_empty_columns_and_takes_absolute_values() -> None:
     kept = np.flatnonzero((case.C != 0).any(axis=0))
     assert 0 < len(kept) < 1500 == target.n_pairs
     np.testing.assert_array_equal(target.columns, kept)
-    np.testing.assert_array_equal(target.C.toarray(), np.abs(case.C[:, kept]))
+    np.testing.assert_array_equal(target.absolute().toarray(), np.abs(case.C[:, kept]))
     np.testing.assert_allclose(
         target.locality_weights, reference.row_weights(np.abs(case.C).astype(np.float64)), rtol=1e-6
     )
     for i in range(len(case.C)):
-        for b in range(target.block_starts.shape[1] - 1):
-            columns = target.C.indices[target.block_starts[i, b] : target.block_starts[i, b + 1]]
+        for b in range(target.n_blocks):
+            columns = target.indices[target.block_starts[i, b] : target.block_starts[i, b + 1]]
             np.testing.assert_array_equal(columns // BLOCK, b)
-    np.testing.assert_array_equal(target.block_starts[:, -1], target.C.indptr[1:])
+    np.testing.assert_array_equal(target.block_starts[:, -1], target.indptr[1:])
     assert (before != signed).nnz == 0
 
 
@@ -286,35 +301,70 @@ def test_target_of_unsorted_columns() -> None:
     C = sparse.csr_matrix((np.float32([0.1, 0.2, -0.3]), np.array([7, 2, 5]), np.array([0, 2, 3])), shape=(2, 9))
     target = make_target(C)
     np.testing.assert_array_equal(target.columns, [2, 5, 7])
-    np.testing.assert_array_equal(target.C.toarray(), np.float32([[0.2, 0, 0.1], [0, 0.3, 0]]))
+    np.testing.assert_array_equal(target.absolute().toarray(), np.float32([[0.2, 0, 0.1], [0, 0.3, 0]]))
 
 
 def test_weight_of_the_only_locality_with_correlations() -> None:
     np.testing.assert_array_equal(target_of(np.float32([[0, 0], [0.5, 0]])).locality_weights, [0, 1])
 
 
-@pytest.mark.parametrize("n_columns", [3, BLOCK, 2 * BLOCK + 1])
-def test_adam_step_clamps(n_columns: int) -> None:
+@pytest.mark.parametrize("least", [1, 2, 3, 12])
+def test_pairs_of_few_localities_are_left_out_when_asked_for(least: int) -> None:
+    """As if they correlated nowhere, in the weights too."""
+    case = problem(density=0.2)
+    rare = (case.C != 0).sum(axis=0) < least
+    found, expected = make_target(sparse.csr_matrix(case.C), min_localities=least), target_of(np.where(rare, 0, case.C))
+    assert rare.any()
+    assert found.n_pairs == 40
+    np.testing.assert_array_equal(found.columns, expected.columns)
+    np.testing.assert_array_equal(found.absolute().toarray(), expected.absolute().toarray())
+    np.testing.assert_array_equal(found.locality_weights, expected.locality_weights)
+    np.testing.assert_array_equal(found.block_starts, expected.block_starts)
+
+
+def test_many_empty_columns() -> None:
+    """Far more columns than entries."""
+    C = sparse.csr_matrix(
+        (np.float32([0.1, -0.2, 0.3]), np.array([70_000, 5, 70_000]), np.array([0, 1, 3])), (2, 10**8)
+    )
+    C.sort_indices()
+    target = make_target(C)
+    np.testing.assert_array_equal(target.columns, [5, 70_000])
+    np.testing.assert_array_equal(target.absolute().toarray(), np.float32([[0, 0.1], [0.2, 0.3]]))
+
+
+def test_the_target_on_some_columns_keeps_the_weights_of_the_whole() -> None:
+    case = problem(n_pairs=3000)
+    target = target_of(case.C)
+    some = np.flatnonzero(np.random.default_rng(0).random(target.n_columns) < 0.5)
+    part = restrict(target, some)
+    np.testing.assert_array_equal(part.columns, target.columns[some])
+    np.testing.assert_array_equal(part.absolute().toarray(), np.abs(case.C)[:, part.columns])
+    np.testing.assert_array_equal(part.locality_weights, target.locality_weights)
+    assert part.n_pairs == 3000
+    assert part.n_blocks == -(-len(some) // BLOCK)
+    np.testing.assert_array_equal(part.block_starts[:, [0, -1]], np.column_stack([part.indptr[:-1], part.indptr[1:]]))
+
+
+@pytest.mark.parametrize("n_columns", [17, 1025])
+def test_adam_clamps(n_columns: int) -> None:
     """Three steps of Adam in float64, as its authors write them, with a step so large that both bounds are met."""
     rng = np.random.default_rng(0)
-    values = rng.random((2, n_columns)).astype(np.float32)
+    values = rng.random(n_columns).astype(np.float32)
     first, second = np.zeros_like(values), np.zeros_like(values)
-    expected, m, v = values.astype(np.float64), np.zeros(values.shape), np.zeros(values.shape)
+    expected, m, v = values.astype(np.float64), np.zeros(n_columns), np.zeros(n_columns)
     for t in (1, 2, 3):
-        gradient = rng.normal(size=values.shape).astype(np.float32)
+        gradient = rng.normal(size=n_columns).astype(np.float32)
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient.astype(np.float64) ** 2
-        expected = np.clip(expected - 0.3 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0, 1)
-        step_size, correction = np.float32(0.3 / (1 - 0.9**t)), np.float32(np.sqrt(1 - 0.999**t))
-        adam_step(values, gradient, first, second, step_size, correction)
+        expected = np.clip(expected - 0.9 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), 0, 1)
+        adam(values, gradient, first, second, np.float32([0.9 / (1 - 0.9**t), np.sqrt(1 - 0.999**t)]))
         np.testing.assert_allclose(values, expected, rtol=0, atol=TOLERANCE)
         assert values.min() == 0
         assert values.max() == 1
 
 
-def test_adam_step_of_a_vanishing_gradient_is_small() -> None:
+def test_adam_of_a_vanishing_gradient_is_small() -> None:
     """ε = 1e-8 stands beside the root of the second moment: a gradient of 1e-10 moves by a hundredth of the rate."""
-    values, gradient = np.full((1, 1), 0.5, dtype=np.float32), np.full((1, 1), 1e-10, dtype=np.float32)
-    adam_step(
-        values, gradient, np.zeros_like(values), np.zeros_like(values), np.float32(1.0), np.float32(np.sqrt(0.001))
-    )
-    assert 0.5 - values[0, 0] == pytest.approx(0.1 * 1e-10 / (1e-10 + 1e-8), rel=1e-3)
+    values, gradient = np.full(1, 0.5, dtype=np.float32), np.full(1, 1e-10, dtype=np.float32)
+    adam(values, gradient, np.zeros_like(values), np.zeros_like(values), np.float32([1.0, np.sqrt(0.001)]))
+    assert 0.5 - values[0] == pytest.approx(0.1 * 1e-10 / (1e-10 + 1e-8), rel=1e-3)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc.core.amf.kernels import adam_step
-from lava_sc.core.amf.loss import batch_gradient, batch_loss
+from lava_sc.core.amf.loss import batch_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lava_sc._types import FloatArray
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.amf.engine import Engine, EngineFactory
     from lava_sc.core.amf.target import Target
-
-_BETA1: Final = 0.9
-_BETA2: Final = 0.999
 
 
 @dataclass(frozen=True)
 class Options:
-    """Arguments of a fit; the defaults of everything but the learning rate are the paper's."""
+    """Arguments of a fit; the paper's are ``learning_rate=1e-3`` and ``n_refits=0`` with the others as they are here."""
 
     nu: float = 9.0
     gamma: float = 1e-4
@@ -31,6 +28,7 @@ class Options:
     tol: float = 0.01
     patience: int = 100
     max_epochs: int = 10_000
+    n_refits: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,10 @@ class Fit:
     converged: bool
 
 
+class Stop(Exception):  # noqa: N818 - no error
+    """Raised by a caller's ``on_epoch`` to end a fit with what it has."""
+
+
 class StoppingRule:
     """Stop when the loss has not improved on its reference by more than ``tol`` (relative) in ``patience`` epochs."""
 
@@ -71,23 +73,8 @@ class StoppingRule:
         return self._waited >= self._patience
 
 
-class _Adam:
-    """Moments of one parameter matrix."""
-
-    def __init__(self, values: FloatArray) -> None:
-        self._values = values
-        self._first = np.zeros_like(values)
-        self._second = np.zeros_like(values)
-        self._step = 0
-
-    def step(self, gradient: FloatArray, learning_rate: float) -> None:
-        self._step += 1
-        step_size = np.float32(learning_rate / (1 - _BETA1**self._step))
-        correction = np.float32(np.sqrt(1 - _BETA2**self._step))
-        adam_step(self._values, gradient, self._first, self._second, step_size, correction)
-
-
 def fit(
+    engines: EngineFactory,
     target: Target,
     P: FloatArray,
     M: FloatArray,
@@ -99,6 +86,8 @@ def fit(
 
     Parameters
     ----------
+    engines
+        Makes the engine that computes it.
     target
         What to factorise.
     P, M
@@ -108,30 +97,32 @@ def fit(
     rng
         Shuffles the localities into batches, anew each epoch.
     on_epoch
-        Called with every epoch's loss.
+        Called with every epoch's loss. If it raises :class:`Stop`, the fit ends there as if by ``max_epochs``.
     """
-    P, M = np.array(P, dtype=np.float32), np.array(M, dtype=np.float32)
-    optimisers = _Adam(P), _Adam(M)
-    g_M, g_P = np.empty_like(M), np.empty_like(P)
-    stop = StoppingRule(options.tol, options.patience)
-    best, stopped = (P.copy(), M.copy()), False
+    engine, stop = engines(P, M), StoppingRule(options.tol, options.patience)
     losses: list[float] = []
+    stopped = False
     while not stopped and len(losses) < options.max_epochs:
-        loss = 0.0
-        order = rng.permutation(target.n_localities)
-        for start in range(0, len(order), options.batch_size):
-            rows = order[start : start + options.batch_size]
-            batch = batch_loss(target, rows, P, M, nu=options.nu, gamma=options.gamma)
-            g_P[:] = 0  # as plain Adam does: presences outside the batch still move by their momentum
-            g_P[rows] = batch_gradient(target, rows, P, M, batch, nu=options.nu, gamma=options.gamma, g_M=g_M)
-            optimisers[0].step(g_P, options.learning_rate)
-            optimisers[1].step(g_M, options.learning_rate)
-            loss += batch.loss
+        loss = _epoch(engine, target, rng.permutation(target.n_localities), options)
         if not losses or loss < min(losses):
-            np.copyto(best[0], P)
-            np.copyto(best[1], M)
+            engine.keep()
         losses.append(loss)
         stopped = stop(loss)
-        if on_epoch is not None:
-            on_epoch(loss)
-    return Fit(*best, np.array(losses), converged=stopped)
+        try:
+            if on_epoch is not None:
+                on_epoch(loss)
+        except Stop:
+            break
+    return Fit(*engine.kept(), np.array(losses), converged=stopped)
+
+
+def _epoch(engine: Engine, target: Target, order: IntArray, options: Options) -> float:
+    loss, mae_slope = 0.0, options.gamma / target.n_pairs
+    for start in range(0, len(order), options.batch_size):
+        rows = order[start : start + options.batch_size]
+        weights = target.locality_weights[rows]
+        sums = engine.row_sums(rows, options.nu)
+        batch = batch_loss(sums, weights, n_pairs=target.n_pairs, gamma=options.gamma)
+        engine.descend(rows, batch.slopes, nu=options.nu, mae_slope=mae_slope, learning_rate=options.learning_rate)
+        loss += batch.loss
+    return loss

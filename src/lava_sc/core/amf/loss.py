@@ -1,4 +1,4 @@
-"""The loss of AMF (paper, Equations 6 and 7), stated once, from the row sums of the kernels."""
+"""The loss of AMF (paper, Equations 6 and 7), stated once, from the row sums of an engine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc.core.amf.kernels import ABSOLUTE, CC, CH, HH, OVER, block_gradients, row_sums
+from lava_sc.core.amf.cpu import row_sums
+from lava_sc.core.amf.engine import ABSOLUTE, CC, CH, HH, OVER
 
 if TYPE_CHECKING:
-    from lava_sc._types import FloatArray, IntArray
+    from lava_sc._types import FloatArray
     from lava_sc.core.amf.target import Target
+
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -56,50 +59,48 @@ class Quality:
     overestimation: float
 
 
-def batch_loss(target: Target, rows: IntArray, P: FloatArray, M: FloatArray, *, nu: float, gamma: float) -> Batch:
+def batch_loss(sums: FloatArray, weights: FloatArray, *, n_pairs: int, gamma: float) -> Batch:
     """Loss of a batch of localities, Σ over its rows.
 
     Where Ĉ_i is all zero the cosine counts as 0 and has no slope: its direction is undefined there.
+
+    Parameters
+    ----------
+    sums
+        (B, 5), see :meth:`lava_sc.core.amf.engine.Engine.row_sums`.
+    weights
+        (B,) weights of Equation 6.
+    n_pairs
+        J.
+    gamma
+        Weight γ of the mean absolute error.
     """
-    sums = row_sums(target, rows, P, M, nu)
     norms = np.sqrt(sums[:, CC] * sums[:, HH])
     cosine = np.divide(sums[:, CH], norms, out=np.zeros_like(norms), where=norms > 0)
-    weights = target.locality_weights[rows]
     main_term = float((weights * (1 - cosine)).sum())
     a = np.divide(weights, norms, out=np.zeros_like(norms), where=norms > 0)
     b = np.divide(weights * cosine, sums[:, HH], out=np.zeros_like(norms), where=norms > 0)
-    loss = main_term + gamma * float(sums[:, ABSOLUTE].sum()) / target.n_pairs
+    loss = main_term + gamma * float(sums[:, ABSOLUTE].sum()) / n_pairs
     return Batch(cosine, main_term, loss, np.column_stack([a, b]).astype(np.float32))
-
-
-def batch_gradient(
-    target: Target,
-    rows: IntArray,
-    P: FloatArray,
-    M: FloatArray,
-    batch: Batch,
-    *,
-    nu: float,
-    gamma: float,
-    g_M: FloatArray,
-) -> FloatArray:
-    """Gradient of the batch's loss: with respect to M into ``g_M``, to the batch's presences returned, (B, M) float64."""
-    C = target.C
-    scale = gamma / target.n_pairs
-    parts = block_gradients(C.data, C.indices, target.block_starts, rows, P, M, nu, batch.slopes, scale, g_M)
-    return np.asarray(parts.sum(axis=0))
 
 
 def quality(target: Target, P: FloatArray, M: FloatArray, *, nu: float, gamma: float) -> Quality:
     """Loss, reconstruction cosine and overestimation ratio over all localities."""
-    rows = np.arange(target.n_localities)
-    weighted = batch_loss(target, rows, P, M, nu=nu, gamma=gamma)
-    plain = batch_loss(target, rows, P, M, nu=1.0, gamma=gamma)
-    errors = row_sums(target, rows, P, M, 1.0)[:, [ABSOLUTE, OVER]].sum(axis=0)
+    weighted, plain = (_all_row_sums(target, P, M, weight) for weight in (nu, 1.0))
+    whole, unweighted = (
+        batch_loss(sums, target.locality_weights, n_pairs=target.n_pairs, gamma=gamma) for sums in (weighted, plain)
+    )
+    errors = plain[:, [ABSOLUTE, OVER]].sum(axis=0)
     correlated = target.locality_weights > 0
     return Quality(
-        loss=weighted.loss,
-        main_term=weighted.main_term,
-        cosine=float(plain.cosine[correlated].mean()) if correlated.any() else 0.0,
+        loss=whole.loss,
+        main_term=whole.main_term,
+        cosine=float(unweighted.cosine[correlated].mean()) if correlated.any() else 0.0,
         overestimation=float(errors[1] / errors[0]) if errors[0] > 0 else 0.0,
     )
+
+
+def _all_row_sums(target: Target, P: FloatArray, M: FloatArray, nu: float) -> FloatArray:
+    rows = np.arange(target.n_localities)
+    parts = [row_sums(target, rows[k : k + _ROWS_AT_ONCE], P, M, nu) for k in range(0, len(rows), _ROWS_AT_ONCE)]
+    return np.concatenate(parts)

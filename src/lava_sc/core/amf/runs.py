@@ -1,81 +1,74 @@
-"""Several runs of AMF from different starts, the best of them in canonical form."""
+"""Several runs of AMF side by side, from different starts."""
 
 from __future__ import annotations
 
-import time
+import queue
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-import numba
-import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lava_sc.core._parallel import progress, resolve_n_jobs
-from lava_sc.core.amf.fit import fit
-from lava_sc.core.amf.loss import quality
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.summary import PRESENT_ABOVE
+from lava_sc.core.amf.cpu import cpu_engines
+from lava_sc.core.amf.fit import Stop
+from lava_sc.core.amf.run import one_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    import numpy as np
+    from tqdm import tqdm
 
     from lava_sc._types import FloatArray
+    from lava_sc.core.amf.engine import EngineFactory
     from lava_sc.core.amf.fit import Options
-    from lava_sc.core.amf.loss import Quality
+    from lava_sc.core.amf.run import Run
     from lava_sc.core.amf.target import Target
+
+#: Called with the run, the epoch (both from 0) and its loss.
+Callback = Callable[[int, int, float], object]
+
+_LISTEN: Final = 0.2  # seconds until an interrupt is noticed, where waiting for a queue cannot be interrupted
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run.
+class Runs:
+    """What :func:`run_many` found.
 
     Attributes
     ----------
-    P, M
-        (ℓ, M) and (M, J′) float32 in canonical form, dead modules removed.
-    quality
-        Of these P and M.
-    n_epochs
-        Epochs until the run stopped.
-    converged
-        Whether the stopping rule ended it.
-    seconds
-        Wall time.
+    runs
+        In the order of their seeds.
+    best
+        Position of the one with the lowest loss.
+    interrupted
+        Whether the user stopped them: some may be missing, and some have not converged.
     """
 
-    P: FloatArray
-    M: FloatArray
-    quality: Quality
-    n_epochs: int
-    converged: bool
-    seconds: float
+    runs: list[Run]
+    best: int
+    interrupted: bool
+
+    @property
+    def factors(self) -> tuple[FloatArray, FloatArray]:
+        """P and M of the best run."""
+        P, M = self.runs[self.best].P, self.runs[self.best].M
+        assert P is not None
+        assert M is not None
+        return P, M
 
 
-def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same reconstruction with every module scaled to a largest value of 1, in the order of their total presence.
-
-    Presences take up the scale, hence stay in [0, 1]: a presence is the module's strongest reconstructed correlation in
-    that locality. Dead modules are left out, but for the strongest one when all are.
-    """
-    peaks = np.maximum(M.max(axis=1), np.finfo(np.float32).tiny)
-    strongest = P.max(axis=0) * peaks
-    alive = strongest > PRESENT_ABOVE
-    alive[np.argmax(strongest)] = True
-    P, M = P[:, alive] * peaks[alive], M[alive] / peaks[alive, None]
-    order = np.argsort(-P.sum(axis=0, dtype=np.float64), kind="stable")
-    return np.ascontiguousarray(P[:, order]), np.ascontiguousarray(M[order])
-
-
-@contextmanager
-def numba_threads(n_jobs: int | None, n_blocks: int) -> Iterator[None]:
-    """Let numba use as many threads as there is work for, and put its setting back."""
-    before = numba.get_num_threads()
-    available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]  # set at import time
-    numba.set_num_threads(max(1, min(resolve_n_jobs(n_jobs), available, n_blocks)))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
+def share_threads(n_jobs: int | None, n_runs: int, n_blocks: int) -> tuple[int, int]:
+    """How many runs go side by side, and how many threads each has."""
+    available = resolve_n_jobs(n_jobs)
+    side_by_side = min(available, n_runs)
+    return side_by_side, max(1, min(available // side_by_side, n_blocks))
 
 
 def run_many(
@@ -87,19 +80,135 @@ def run_many(
     n_runs: int,
     rng: np.random.Generator,
     n_jobs: int | None = None,
-) -> list[Run]:
-    """Runs from independent starts, in the order of their seeds."""
-    threads = numba_threads(n_jobs, target.block_starts.shape[1] - 1)
-    with threads, progress(desc=f"AMF, {n_modules} modules", total=n_runs) as bar:
-        runs = []
-        for child in rng.spawn(n_runs):
-            began = time.perf_counter()
-            P, M = STARTS[init](target, n_modules, child)
-            found = fit(
-                target, P, M, options, child, on_epoch=lambda loss: bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-            )
-            P, M = canonical(found.P, found.M)
-            measured = quality(target, P, M, nu=options.nu, gamma=options.gamma)
-            runs.append(Run(P, M, measured, len(found.losses), found.converged, time.perf_counter() - began))
+    engines: EngineFactory | None = None,
+    callback: Callback | None = None,
+    keep_all: bool = False,
+) -> Runs:
+    """Runs from independent starts.
+
+    They share the cores: runs side by side first, and what cores are left over within each. Callbacks and the progress bar
+    are served by the calling thread, which is also where an interrupt arrives: runs then end after the epoch they are in,
+    and those that have not begun are left out. A second interrupt ends it all.
+
+    Parameters
+    ----------
+    target, n_modules, options
+        See :func:`lava_sc.core.amf.run.one_run`.
+    init
+        One of :data:`lava_sc.core.amf.starts.STARTS`.
+    n_runs
+        Number of runs.
+    rng
+        Draws the seed of each run.
+    n_jobs
+        Number of threads; changes no number.
+    engines
+        Where to fit, one run after the other; on the CPU when ``None``.
+    callback
+        Called after each epoch; it may lag behind. ``KeyboardInterrupt`` raised in it ends the runs as an interrupt does.
+    keep_all
+        Keep P and M of all runs, not of the best only.
+    """
+    side_by_side, threads = (1, 1) if engines is not None else share_threads(n_jobs, n_runs, target.n_blocks)
+    engines = engines or cpu_engines(target, threads)
+    desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
+
+    def work(k: int, seed: int) -> None:
+        if k == 0 or not desk.closing.is_set():  # the first run is let into its first epoch, so that there is a result
+            desk.finish(k, one_run(engines, target, n_modules, options, init=init, seed=seed, on_epoch=desk.watch(k)))
+
+    with _settled_libraries(), ThreadPoolExecutor(side_by_side) as pool:
+        seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
+        desk.serve([pool.submit(work, k, seed) for k, seed in enumerate(seeds)])
+    return desk.result()
+
+
+@contextmanager
+def _settled_libraries() -> Iterator[None]:
+    """Threads and warnings of the libraries that starts use, for as long as runs go on.
+
+    Both are settings of the whole process: starts that changed them and put them back, each in its own thread, would do
+    so under one another's feet.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+class _Desk:
+    """Where runs report and the calling thread listens."""
+
+    def __init__(self, n_modules: int, n_runs: int, callback: Callback | None, *, keep_all: bool) -> None:
+        self.closing = threading.Event()
+        self._interrupted = False
+        self._events: queue.SimpleQueue[tuple[int, int, float] | None] = queue.SimpleQueue()
+        self._runs: dict[int, Run] = {}
+        self._lock = threading.Lock()
+        self._n_modules, self._n_runs, self._callback, self._keep_all = n_modules, n_runs, callback, keep_all
+
+    def watch(self, k: int) -> Callable[[float], None]:
+        """What the fit of run ``k`` calls after each epoch."""
+        epochs = iter(range(2**63 - 1))
+
+        def on_epoch(loss: float) -> None:
+            self._events.put((k, next(epochs), loss))
+            if self.closing.is_set():
+                raise Stop
+
+        return on_epoch
+
+    def finish(self, k: int, run: Run) -> None:
+        """Take in a run; of those that are not the best so far only the figures are kept."""
+        with self._lock:
+            self._runs[k] = run
+            if not self._keep_all:
+                best = self._best()
+                self._runs = {i: r if i == best else replace(r, P=None, M=None) for i, r in self._runs.items()}
+
+    def serve(self, futures: list[Future[None]]) -> None:
+        """Pass events on until all runs have ended; raise what one of them raised."""
+        for future in futures:
+            future.add_done_callback(lambda _: self._events.put(None))
+        left = len(futures)
+        with progress(desc=f"AMF, {self._n_modules} modules", total=self._n_runs) as bar:
+            while left:
+                try:
+                    left -= self._next_event(bar)
+                except KeyboardInterrupt:
+                    self.closing.set()
+                    if self._interrupted:
+                        raise
+                    self._interrupted = True
+                except BaseException:
+                    self.closing.set()
+                    raise
+                if any(future.done() and future.exception() for future in futures):
+                    self.closing.set()
+        for future in futures:
+            future.result()
+
+    def _next_event(self, bar: tqdm[object]) -> bool:
+        """Whether it was the end of a run."""
+        try:
+            event = self._events.get(timeout=_LISTEN)
+        except queue.Empty:
+            return False
+        if event is None:
             bar.update()
-    return runs
+            return True
+        k, epoch, loss = event
+        bar.set_postfix(run=k, epoch=epoch, loss=f"{loss:.4f}", refresh=False)
+        if self._callback is not None:
+            self._callback(k, epoch, loss)
+        return False
+
+    def result(self) -> Runs:
+        """All runs that have ended."""
+        best = self._best()
+        order = sorted(self._runs)
+        return Runs([self._runs[k] for k in order], order.index(best), self._interrupted)
+
+    def _best(self) -> int:
+        return min(self._runs, key=lambda k: (self._runs[k].quality.loss, k))

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
+from threadpoolctl import threadpool_limits
+
+from lava_sc.core.amf.pilots import nmf_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lava_sc._types import FloatArray
+    from lava_sc.core.amf.fit import Options
     from lava_sc.core.amf.target import Target
+
+    #: From a target, the number of modules M, the options of the fit and a generator to P (ℓ, M) and M (M, J′).
+    Start: TypeAlias = Callable[[Target, int, Options, np.random.Generator], tuple[FloatArray, FloatArray]]
 
 _OWN_PRESENCE: Final = 0.9
 _OTHER_PRESENCE: Final = 0.5  # times the cosine: leaves other clusters' modules room to be co-present
 
 
-def random_start(target: Target, n_modules: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def random_start(
+    target: Target, n_modules: int, options: Options, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Uniform in [0, 1), as the paper's behaviour suggests (it does not state its start)."""
+    del options
     P = rng.random((target.n_localities, n_modules), dtype=np.float32)
-    M = rng.random((n_modules, len(target.columns)), dtype=np.float32)
+    M = rng.random((n_modules, target.n_columns), dtype=np.float32)
     return P, M
 
 
-def kmeans_start(target: Target, n_modules: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def kmeans_start(
+    target: Target, n_modules: int, options: Options, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Spherical k-means of the localities: modules are the cluster means, presences high for the own cluster.
 
     Localities of other clusters start with half their cosine to the mean, so that modules can end co-present. With
@@ -35,17 +47,19 @@ def kmeans_start(target: Target, n_modules: int, rng: np.random.Generator) -> tu
     from sklearn.preprocessing import normalize
 
     correlated = np.flatnonzero(target.locality_weights > 0)
-    P, M = random_start(target, n_modules, rng)
+    P, M = random_start(target, n_modules, options, rng)
     k = min(n_modules, len(correlated))
     if k == 0:
         return P, M
-    rows = normalize(target.C[correlated])
-    with warnings.catch_warnings():  # fewer distinct localities than modules: the modules left over start at random
+    C = target.absolute()[correlated]
+    rows = normalize(C)
+    # With fewer distinct localities than modules, the modules left over start at random
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(rows).labels_
     clusters = np.unique(labels)
     for m, cluster in enumerate(clusters):
-        M[m] = np.asarray(target.C[correlated[labels == cluster]].mean(axis=0)).ravel()
+        M[m] = np.asarray(C[labels == cluster].mean(axis=0)).ravel()
     means = M[: len(clusters)]
     cosine = rows @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
     P[:] = 0
@@ -54,7 +68,8 @@ def kmeans_start(target: Target, n_modules: int, rng: np.random.Generator) -> tu
     return P, M
 
 
-STARTS: Final[Mapping[str, Callable[[Target, int, np.random.Generator], tuple[FloatArray, FloatArray]]]] = {
+STARTS: Final[Mapping[str, Start]] = {
+    "nmf": nmf_start,
     "kmeans": kmeans_start,
     "random": random_start,
 }

@@ -1,4 +1,4 @@
-"""The matrix to factorise, laid out for the kernels."""
+"""The matrix to factorise, laid out for the engines."""
 
 from __future__ import annotations
 
@@ -6,35 +6,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numba import njit
+from scipy import sparse
 
 if TYPE_CHECKING:
-    from scipy import sparse
-
     from lava_sc._types import FloatArray, IntArray
 
 #: Columns a worker handles at once: a block of M and a row of C stay in its cache. Fixed, since sums are grouped by it.
-BLOCK: Final = 512
+BLOCK: Final = 1024
+_MOST_EMPTY: Final = 7
 
 
 @dataclass(frozen=True)
 class Target:
-    """|C| without its empty columns, whose optimum is 0 whatever the loss.
+    """C without its empty columns, whose optimum is 0 whatever the loss.
+
+    The correlations keep their signs, so that they need not be copied: engines take the absolute values.
 
     Attributes
     ----------
-    C
-        (ℓ, J′) CSR float32, absolute correlations, sorted indices.
+    data
+        (nnz,) float32, signed correlations by locality.
+    indices
+        (nnz,) columns, of the J′ that are left, in rising order within a locality.
+    indptr
+        (ℓ + 1,) where each locality starts.
     columns
         (J′,) columns of the original matrix.
     n_pairs
         J, number of columns of the original matrix, over which the mean absolute error is taken.
     block_starts
-        (ℓ, n_blocks + 1) int64, where each block of columns starts in ``C.data``.
+        (ℓ, n_blocks + 1) int64, where each block of columns starts in ``data``.
     locality_weights
         (ℓ,) float64, ‖C_i‖ / Σ_{j≠i} ‖C_j‖ of Equation 6.
     """
 
-    C: sparse.csr_matrix
+    data: FloatArray
+    indices: IntArray
+    indptr: IntArray
     columns: IntArray
     n_pairs: int
     block_starts: IntArray
@@ -43,27 +52,95 @@ class Target:
     @property
     def n_localities(self) -> int:
         """ℓ."""
-        return int(self.C.shape[0])
+        return len(self.indptr) - 1
+
+    @property
+    def n_columns(self) -> int:
+        """J′."""
+        return len(self.columns)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks of columns."""
+        return self.block_starts.shape[1] - 1
+
+    def absolute(self) -> sparse.csr_matrix:
+        """|C| over the columns that are left, (ℓ, J′) float32."""
+        shape = self.n_localities, self.n_columns
+        return sparse.csr_matrix((np.abs(self.data), self.indices, self.indptr), shape=shape)
 
 
-def make_target(C: sparse.csr_matrix) -> Target:
-    """Prepare signed or absolute correlations (ℓ, J) for the fit."""
-    columns, compact = np.unique(C.indices, return_inverse=True)
-    absolute = C.copy()
-    absolute.data = np.abs(C.data).astype(np.float32)
-    absolute = type(C)((absolute.data, compact.astype(np.int64), C.indptr), shape=(C.shape[0], len(columns)))
-    absolute.sort_indices()
-    norms = np.sqrt(np.asarray(absolute.multiply(absolute).sum(axis=1), dtype=np.float64)).ravel()
-    return Target(absolute, columns, C.shape[1], _block_starts(absolute), _locality_weights(norms))
+def make_target(C: sparse.csr_matrix, *, min_localities: int = 1) -> Target:
+    """Prepare signed or absolute correlations (ℓ, J) for the fit.
+
+    Parameters
+    ----------
+    C
+        Signed or absolute correlations. Not copied where they are float32 in sorted rows, so not to be changed.
+    min_localities
+        Pairs that correlate in fewer localities are left out, as if they correlated nowhere.
+    """
+    if not C.has_sorted_indices:
+        C = C.sorted_indices()
+    columns, compact = _kept_columns(C.indices, C.shape[1], min_localities)
+    data, indptr = C.data.astype(np.float32, copy=False), np.asarray(C.indptr, dtype=np.int64)
+    kept = compact >= 0
+    if not kept.all():
+        data, indptr, compact = data[kept], np.concatenate([[0], np.cumsum(kept)])[indptr], compact[kept]
+    return _laid_out(data, compact, indptr, columns, C.shape[1], _locality_weights(_norms(data, indptr)))
 
 
-def _block_starts(C: sparse.csr_matrix) -> IntArray:
-    edges = np.arange(0, C.shape[1] + BLOCK, BLOCK)
-    starts = np.empty((C.shape[0], len(edges)), dtype=np.int64)
-    for i in range(C.shape[0]):
-        row = slice(C.indptr[i], C.indptr[i + 1])
-        starts[i] = C.indptr[i] + np.searchsorted(C.indices[row], edges)
+def restrict(target: Target, pairs: IntArray) -> Target:
+    """The target on some of its columns (rising), its locality weights and number of pairs those of the whole."""
+    C = sparse.csr_matrix(
+        (target.data, target.indices, target.indptr), shape=(target.n_localities, target.n_columns), copy=False
+    )[:, pairs]
+    C.sort_indices()
+    columns = target.columns[pairs]
+    return _laid_out(C.data, C.indices, C.indptr, columns, target.n_pairs, target.locality_weights)
+
+
+def _kept_columns(indices: IntArray, n_columns: int, min_localities: int) -> tuple[IntArray, IntArray]:
+    """Columns with enough entries, and the position of each entry's column among them, −1 where it is left out."""
+    if n_columns > _MOST_EMPTY * len(indices):  # marking every column would take more memory than sorting the entries
+        found, indices = np.unique(indices, return_inverse=True)
+        columns, position = _kept_columns(indices, len(found), min_localities)
+        return found[columns].astype(np.int64), position
+    if min_localities > 1:
+        kept = np.bincount(indices, minlength=n_columns) >= min_localities
+    else:
+        kept = np.zeros(n_columns, dtype=bool)
+        kept[indices] = True
+    position = np.cumsum(kept, dtype=np.int32)
+    position -= 1
+    if min_localities > 1:
+        position[~kept] = -1
+    return np.flatnonzero(kept), position[indices]
+
+
+def _laid_out(
+    data: FloatArray, indices: IntArray, indptr: IntArray, columns: IntArray, n_pairs: int, weights: FloatArray
+) -> Target:
+    indptr = np.asarray(indptr, dtype=np.int64)
+    edges = np.arange(0, len(columns) + BLOCK, BLOCK)
+    return Target(data, indices, indptr, columns, n_pairs, _block_starts(indices, indptr, edges), weights)
+
+
+@njit(nogil=True, cache=True)
+def _block_starts(indices, indptr, edges):  # type: ignore[no-untyped-def]
+    starts = np.empty((len(indptr) - 1, len(edges)), dtype=np.int64)
+    for i in range(len(indptr) - 1):
+        starts[i] = indptr[i] + np.searchsorted(indices[indptr[i] : indptr[i + 1]], edges)
     return starts
+
+
+@njit(nogil=True, cache=True)
+def _norms(data, indptr):  # type: ignore[no-untyped-def]
+    norms = np.zeros(len(indptr) - 1)
+    for i in range(len(norms)):
+        for k in range(indptr[i], indptr[i + 1]):
+            norms[i] += np.float64(data[k]) * np.float64(data[k])
+    return np.sqrt(norms)
 
 
 def _locality_weights(norms: FloatArray) -> FloatArray:
