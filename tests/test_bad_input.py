@@ -305,6 +305,12 @@ BAD: dict[str, Bad] = {
     "pairs of no locality": Bad(
         AMF, "locality_corr", {"n_modules": 2, "min_localities": 0}, r"min_localities=0, .*at least 1"
     ),
+    "pairs of more localities than there are": Bad(
+        AMF,
+        "locality_corr",
+        {"n_modules": 2, "min_localities": 99},
+        r"no pair .* in 99 localities.*lower min_localities",
+    ),
     "gamma is NaN": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": NAN}, r"gamma=nan, expected a number"),
     "gamma is infinite": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": INF}, r"gamma=inf, expected a number"),
     "nu is infinite": Bad(AMF, "locality_corr", {"n_modules": 2, "nu": INF}, r"nu=inf, expected a number"),

@@ -76,8 +76,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         high (A.3.1); the paper needed 10 for kidney cells. ``"auto"`` takes the smallest of 1e-4, 3.2e-4, ..., 100 with
         which overestimation makes up at most 1 / (1 + ν) of the error, in the best of three runs.
     init
-        Start of each run. ``"nmf"``: four non-negative factorisations of a sample of the pairs are fitted for a while,
-        and the best goes on; reaches the lowest losses, and modules that are similar in all runs. ``"kmeans"``:
+        Start of each run. ``"nmf"``: eight non-negative factorisations of a sample of the pairs are fitted for a
+        while, and the best goes on; reaches the lowest losses, and modules that are similar in all runs. ``"kmeans"``:
         spherical k-means of the localities. ``"random"``: uniform, closest to the paper.
     n_refits
         How often all presences are searched anew with the modules fixed, after 30 epochs each; the fit then goes on with
@@ -165,6 +165,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     _check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
     at = resolve_device(device)
     target = make_target(C, min_localities=min_localities)
+    _refuse_nothing(target, min_localities)
     _check_memory(target, n_modules, n_runs, n_jobs)
     weight = 0.0 if gamma == "auto" else float(gamma)
     options = Options(nu, weight, batch_size, learning_rate, tol, patience, max_epochs, n_refits)
@@ -240,6 +241,15 @@ def _check_schedule(
     _validate.in_range("min_localities", min_localities, 1, np.inf, integer=True)
     _validate.one_of("device", device, ["auto", "cpu", "cuda", "mps"])
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+
+
+def _refuse_nothing(target: Target, min_localities: int) -> None:
+    if target.n_columns == 0:
+        msg = (
+            f"Found no pair of genes that is correlated in {min_localities} localities, expected at least one; lower "
+            f"min_localities."
+        )
+        raise ValueError(msg)
 
 
 def _check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None) -> None:
