@@ -69,6 +69,7 @@ FIELDS: dict[str, dict[str, list[str]]] = {
     },
     "locality_corr": {"uns": ["genes", "defined", "C", "evidence"]},
     "amf": {"uns": ["modules", "presences", "runs"], "obsm": ["{key}_presences"], "varm": ["{key}_gene_weights"]},
+    "finetune_presences": {"uns": ["presences_amf", "finetuning"]},  # may be left out, so it is in none either
     "module_genes": {"uns": ["module_genes"]},
     "ora": {"uns": ["ora"]},
 }

@@ -30,12 +30,17 @@ _PARAMS: Final = "params"
 
 @dataclass(frozen=True)
 class Step:
-    """A call that stores results: its function, the step it builds on, where its fields live, and which may be missing."""
+    """A call that stores results: its function, the step it builds on, where its fields live, and which may be missing.
+
+    It may also replace fields of the step that it builds on. Steps that read these build on the one that may replace them,
+    whether it has been run or not, so that they are dropped when it does.
+    """
 
     function: str
     builds_on: str | None
     fields: Mapping[str, Container] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    replaces: frozenset[str] = frozenset()
 
 
 STEPS: Final[Mapping[str, Step]] = {
@@ -68,6 +73,12 @@ STEPS: Final[Mapping[str, Step]] = {
             "gamma_sweep": "uns",
         },
         optional=frozenset({"gamma_sweep"}),
+    ),
+    "finetune_presences": Step(
+        "lava_sc.tl.finetune_presences",
+        builds_on="amf",
+        fields={"presences_amf": "uns", "finetuning": "uns"},
+        replaces=frozenset({"presences", "cell_presences"}),
     ),
     "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
     "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns"}),
@@ -200,8 +211,9 @@ def all_params(adata: AnnData, key: str) -> dict[str, dict[str, Any]]:
 
 def store(adata: AnnData, key: str, step: str, fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Write all fields of a step and its arguments, after dropping what it and later steps had stored before."""
-    if set(fields) | STEPS[step].optional != set(STEPS[step].fields):
-        msg = f"step {step!r} stores {sorted(STEPS[step].fields)}, got {sorted(fields)}"
+    expected = set(STEPS[step].fields) | STEPS[step].replaces
+    if set(fields) | STEPS[step].optional != expected:
+        msg = f"step {step!r} stores {sorted(expected)}, got {sorted(fields)}"
         raise RuntimeError(msg)
     if adata.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it
         adata._init_as_actual(adata.copy())

@@ -5,10 +5,21 @@ from __future__ import annotations
 from lava_sc.tl.amf import amf
 from lava_sc.tl.estimate import estimate
 from lava_sc.tl.explain import explain
+from lava_sc.tl.finetune_presences import finetune_presences
 from lava_sc.tl.localities import localities
 from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.locality_size import locality_size
 from lava_sc.tl.module_genes import module_genes
 from lava_sc.tl.ora import ora
 
-__all__ = ["amf", "estimate", "explain", "localities", "locality_corr", "locality_size", "module_genes", "ora"]
+__all__ = [
+    "amf",
+    "estimate",
+    "explain",
+    "finetune_presences",
+    "localities",
+    "locality_corr",
+    "locality_size",
+    "module_genes",
+    "ora",
+]

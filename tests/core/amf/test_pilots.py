@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,13 +15,14 @@ from lava_sc.core.amf import pilots
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Options, fit
 from lava_sc.core.amf.pilots import factorised, nmf_start
+from lava_sc.core.amf.refit import sample_pairs
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
+    Floats = NDArray[Any]  # float32 or float64
 
 OPTIONS = Options()
 
@@ -95,10 +96,9 @@ def test_overlapping_modules_and_their_co_presence(seed: int) -> None:
 def test_pairs_outside_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their values come from the localities alone; 120 of 630 pairs are drawn."""
     C, _, M = planted(5)
-    P, whole = started("nmf", C, 4, 0)
+    _, whole = started("nmf", C, 4, 0)
     monkeypatch.setattr(pilots, "_MOST_PAIRS", 120)
-    drawn: list[NDArray[np.intp]] = []
-    sample_pairs = pilots.sample_pairs
+    drawn = []
 
     def spy(*arguments):  # type: ignore[no-untyped-def]
         drawn.append(sample_pairs(*arguments)[0])
@@ -106,7 +106,8 @@ def test_pairs_outside_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pilots, "sample_pairs", spy)
     P, found = started("nmf", C, 4, 0)
-    left_out = np.setdiff1d(np.flatnonzero(C.any(axis=0)), np.flatnonzero(C.any(axis=0))[drawn[0]])
+    columns = np.flatnonzero(C.any(axis=0))
+    left_out = np.setdiff1d(columns, columns[drawn[0]])
     assert len(drawn[0]) == 120
     assert len(left_out) > 100
     assert matched(found, M)[1].min() > 0.9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lava_sc.core.amf.target import Target
 
-    Floats = NDArray[np.floating]
+    Floats = NDArray[Any]  # float32 or float64
 
 NU = 9.0
 
