@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_MODULES: Final = 9
 _SAMPLED: Final = 64  # localities
-_EPOCHS: Final = (
-    225  # of a run of AMF, the geometric mean of means from 125 (MNIST) to 460 (PBMC 68k) on seven data sets
-)
+_EPOCHS: Final = 160  # of a run, where it was measured (benchmarks/starts.py): 131 to about 200 as a rule
+_PILOTED: Final = 400, 6_000  # epochs that the start takes as long as, on so many pairs of which it takes a sample
 _REMEDIES: Final = {
     "localities": "raise n_neighbors or lower overlap",
     "select_genes": "select genes on some of the cells and pass mask_var",
@@ -111,8 +110,8 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     The correlations of at most 64 localities, spread over the embedding as all of them will be, tell the number of
     non-zeros and the time. A few localities may hold most of the correlations; the standard error says how sure the number
     is. Columns that the sample has not seen are extrapolated. Peaks of memory are counted from the sizes of arrays. Epochs of
-    AMF are timed on the sample, and a run is taken to need 225 of them. Expect to be right within a factor of 2, on a
-    machine that is as busy then as it is now.
+    AMF are timed on the sample, and a run is taken to need 160 of them after its start. Expect to be right within a factor
+    of 2, on a machine that is as busy then as it is now.
 
     Examples
     --------
@@ -254,7 +253,9 @@ def _factorising(found: Mapping[str, int], per_epoch: float, n_runs: int, n_jobs
     what = (
         f"{found['n_modules']} modules of {_about(found['n_columns'])} pairs, {n_runs} runs of about {_EPOCHS} epochs"
     )
-    return _Stage(per_epoch * _EPOCHS * -(-n_runs // side_by_side) / threads, peak, 0, what)
+    epochs_of_start = _PILOTED[0] * min(1.0, _PILOTED[1] / max(found["n_columns"], 1))
+    run = per_epoch * (epochs_of_start + _EPOCHS / threads)
+    return _Stage(run * -(-n_runs // side_by_side), peak, 0, what)
 
 
 def _about(number: float) -> str:

@@ -76,7 +76,7 @@ def make_target(C: sparse.csr_matrix, *, min_localities: int = 1) -> Target:
     Parameters
     ----------
     C
-        Signed or absolute correlations. Not copied where they are float32 in sorted rows, so not to be changed.
+        Signed or absolute correlations. What is float32 in sorted rows is not copied, so it is not to be changed.
     min_localities
         Pairs that correlate in fewer localities are left out, as if they correlated nowhere.
     """
@@ -111,6 +111,8 @@ def _kept_columns(indices: IntArray, n_columns: int, min_localities: int) -> tup
     else:
         kept = np.zeros(n_columns, dtype=bool)
         kept[indices] = True
+    if kept.all() and indices.dtype == np.int32:  # nothing to copy
+        return np.arange(n_columns), indices
     position = np.cumsum(kept, dtype=np.int32)
     position -= 1
     if min_localities > 1:
