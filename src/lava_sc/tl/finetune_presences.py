@@ -35,7 +35,7 @@ def finetune_presences(
     adata
         Annotated data with modules from :func:`lava_sc.tl.amf`.
     tau
-        Overestimation ratio τ, Σ max(Ĉ − C, 0) / Σ |Ĉ − C| over all pairs, between 0.001 and 0.5. It corresponds to
+        Overestimation ratio τ, ``Σ max(Ĉ − C, 0) / Σ |Ĉ − C|`` over all pairs, between 0.001 and 0.5. It corresponds to
         ν = (1 − τ)/τ of :func:`lava_sc.tl.amf` (Equation S4).
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
@@ -55,7 +55,7 @@ def finetune_presences(
     `adata.uns[key]["presences_amf"]`
         (ℓ, M) float32, the presences as :func:`lava_sc.tl.amf` found them. A further call starts from these again.
     `adata.uns[key]["finetuning"]`
-        Table, a row for each locality: ``overestimation`` (ratio) and ``error`` (Σ |C − Ĉ|), and the same before,
+        Table, a row for each locality: ``overestimation`` (ratio) and ``error`` (``Σ |C − Ĉ|``), and the same before,
         ``overestimation_amf`` and ``error_amf``.
 
     Results that were computed from the former presences are removed, modules and their genes are kept.
