@@ -251,12 +251,15 @@ def test_an_interrupt_keeps_the_best_so_far() -> None:
 
 
 def test_an_interrupt_of_this_process_keeps_the_best_so_far() -> None:
-    """A signal, as Ctrl-C sends, while runs go on in threads."""
+    """A signal, as Ctrl-C sends, while runs go on in threads. Background jobs of a shell are started with it ignored."""
     target, _, _ = planted()
-    options, rng = Options(max_epochs=10**6, tol=0, patience=10**6), np.random.default_rng(0)
-    timer = threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT))
-    timer.start()
-    found = run_many(target, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2)
+    options, rng = Options(max_epochs=200_000, tol=0, patience=10**6), np.random.default_rng(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT)).start()
+        found = run_many(target, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert found.interrupted
     assert len(found.runs) == 2
 
