@@ -47,7 +47,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     batch_size: int = 64,
     learning_rate: float = 1e-2,
     tol: float = 0.01,
-    patience: int = 100,
+    patience: int = 20,
     max_epochs: int = 10_000,
     min_localities: int = 1,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -82,7 +82,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     n_refits
         How often all presences are searched anew with the modules fixed, after 30 epochs each; the fit then goes on with
         steps of 0.3 times ``learning_rate``. It brings modules back to localities where their presence had reached 0, from
-        where no gradient leads away. 0 is the paper's plain descent.
+        where no gradient leads away. 0 is the paper's plain descent, and better from random starts.
     n_runs
         Runs from different starts; the one with the lowest loss is stored.
     batch_size
@@ -90,7 +90,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     learning_rate
         Step of Adam; the paper used 1e-3, which takes more epochs.
     tol, patience
-        A run stops when its loss has not improved by more than ``tol`` (relative) in ``patience`` epochs.
+        A run stops when its loss has not improved by more than ``tol`` (relative) in ``patience`` epochs. With the paper's
+        start and learning rate take its 100.
     max_epochs
         Runs end unconverged after this many epochs.
     min_localities

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_MODULES: Final = 9
 _SAMPLED: Final = 64  # localities
-_EPOCHS: Final = 160  # of a run, where it was measured (benchmarks/starts.py): 131 to about 200 as a rule
+_EPOCHS: Final = 60  # of a run, where it was measured (benchmarks/starts.py): 51 to about 65 as a rule
 _PILOTED: Final = 400, 6_000  # epochs that the start takes as long as, on so many pairs of which it takes a sample
 _REMEDIES: Final = {
     "localities": "raise n_neighbors or lower overlap",
@@ -110,7 +110,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     The correlations of at most 64 localities, spread over the embedding as all of them will be, tell the number of
     non-zeros and the time. A few localities may hold most of the correlations; the standard error says how sure the number
     is. Columns that the sample has not seen are extrapolated. Peaks of memory are counted from the sizes of arrays. Epochs of
-    AMF are timed on the sample, and a run is taken to need 160 of them after its start. Expect to be right within a factor
+    AMF are timed on the sample, and a run is taken to need 60 of them after its start. Expect to be right within a factor
     of 2, on a machine that is as busy then as it is now.
 
     Examples

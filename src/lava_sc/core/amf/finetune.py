@@ -32,6 +32,7 @@ import numpy as np
 from numba import njit
 
 from lava_sc.core._parallel import thread_map
+from lava_sc.core.amf.kernels import raise_to
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -226,15 +227,9 @@ def _others(M, p, m, work):  # type: ignore[no-untyped-def]
             continue
         if p[k] < 1:
             top = max(top, p[k])
-        _raise_to(p[k], M[k], work[1 if p[k] < 1 else 2])
+        raise_to(p[k], M[k], work[1 if p[k] < 1 else 2])
     work[0] = np.maximum(work[1], work[2])
     return 1 / top if top > 0 else 1.0
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _raise_to(presence, module, hat):  # type: ignore[no-untyped-def]
-    for j in range(len(hat)):
-        hat[j] = max(hat[j], presence * module[j])
 
 
 @njit(nogil=True, cache=True)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Arguments of a fit; the paper's are ``learning_rate=1e-3`` and ``n_refits=0`` with the others as they are here."""
+    """Arguments of a fit; the paper's are ``learning_rate=1e-3``, ``patience=100`` and ``n_refits=0`` with the others as they are here."""
 
     nu: float = 9.0
     gamma: float = 1e-4
     batch_size: int = 64
     learning_rate: float = 1e-2
     tol: float = 0.01
-    patience: int = 100
+    patience: int = 20
     max_epochs: int = 10_000
     n_refits: int = 1
 

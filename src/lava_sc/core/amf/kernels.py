@@ -141,11 +141,12 @@ def _reconstruct(presence, M, start, stop, used, hat):  # type: ignore[no-untype
     """Equation 3 for one row and block."""
     hat[:] = 0
     for m in used:
-        _raise_to(presence[m], M[m, start:stop], hat)
+        raise_to(presence[m], M[m, start:stop], hat)
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _raise_to(presence, module, hat):  # type: ignore[no-untyped-def]
+def raise_to(presence, module, hat):  # type: ignore[no-untyped-def]
+    """Reconstruction by one more module, in place: the maximum of ``hat`` and ``presence · module``."""
     for j in range(len(hat)):
         product = presence * module[j]
         hat[j] = product if product > hat[j] else hat[j]

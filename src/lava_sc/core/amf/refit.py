@@ -8,7 +8,8 @@ import numpy as np
 from numba import njit
 
 from lava_sc.core._parallel import quiet_thread_map, split
-from lava_sc.core.amf.target import BLOCK, restrict
+from lava_sc.core.amf.kernels import raise_to
+from lava_sc.core.amf.target import BLOCK, restrict, row_norms
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
@@ -112,16 +113,6 @@ def _shares(data, indices, indptr, n_columns):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def row_norms(data, indptr):  # type: ignore[no-untyped-def]
-    """‖C_i‖, (ℓ,) float64, of a sparse matrix in rows."""
-    norms = np.zeros(len(indptr) - 1)
-    for i in range(len(norms)):
-        for k in range(indptr[i], indptr[i + 1]):
-            norms[i] += np.float64(data[k]) * np.float64(data[k])
-    return np.sqrt(norms)
-
-
-@njit(nogil=True, cache=True)
 def _refit_rows(  # type: ignore[no-untyped-def]
     data, indices, indptr, weights, scales, modules, grid, nu2, mae, sweeps, first, last, P
 ):
@@ -149,14 +140,7 @@ def _without(presence, modules, left_out, rest):  # type: ignore[no-untyped-def]
     rest[:] = 0
     for m in range(len(modules)):
         if m != left_out and presence[m] > 0:
-            _raise_to(presence[m], modules[m], rest)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _raise_to(presence, module, hat):  # type: ignore[no-untyped-def]
-    for j in range(len(hat)):
-        product = presence * module[j]
-        hat[j] = product if product > hat[j] else hat[j]
+            raise_to(presence[m], modules[m], rest)
 
 
 @njit(nogil=True, cache=True)

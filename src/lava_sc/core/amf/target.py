@@ -87,7 +87,7 @@ def make_target(C: sparse.csr_matrix, *, min_localities: int = 1) -> Target:
     kept = compact >= 0
     if not kept.all():
         data, indptr, compact = data[kept], np.concatenate([[0], np.cumsum(kept)])[indptr], compact[kept]
-    return _laid_out(data, compact, indptr, columns, C.shape[1], _locality_weights(_norms(data, indptr)))
+    return _laid_out(data, compact, indptr, columns, C.shape[1], _locality_weights(row_norms(data, indptr)))
 
 
 def restrict(target: Target, pairs: IntArray) -> Target:
@@ -137,7 +137,8 @@ def _block_starts(indices, indptr, edges):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _norms(data, indptr):  # type: ignore[no-untyped-def]
+def row_norms(data, indptr):  # type: ignore[no-untyped-def]
+    """‖C_i‖, (ℓ,) float64, of a sparse matrix in rows."""
     norms = np.zeros(len(indptr) - 1)
     for i in range(len(norms)):
         for k in range(indptr[i], indptr[i + 1]):
