@@ -96,12 +96,12 @@ def test_correlations_that_do_not_fit_are_refused_from_a_sample(monkeypatch: pyt
 def test_an_epoch_takes_time_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
     C = locality_correlations(*values_and_members(), fdr=None, n_jobs=1).C
     rng = np.random.default_rng(0)
-    assert rehearsal.epoch_seconds(sparse.csr_matrix((3, 10), dtype=np.float32), 3, 10, 2, rng) == 0
+    assert rehearsal.fit_seconds(sparse.csr_matrix((3, 10), dtype=np.float32), 3, 10, 2, rng) == (0, 0)
     ticks = iter(range(10**6))
-    clock = SimpleNamespace(perf_counter=lambda: next(ticks))  # an epoch lasts a second
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks))  # a start and an epoch last a second each
     monkeypatch.setattr(rehearsal, "time", clock)
     n_columns = len(np.unique(C.indices))
-    assert rehearsal.epoch_seconds(C, 40, n_columns, 2, rng) == 1
-    assert rehearsal.epoch_seconds(C, 640, 2 * n_columns, 2, rng) == pytest.approx(20)  # ten batches, twice as wide
+    assert rehearsal.fit_seconds(C, 40, n_columns, 2, rng) == (1, 1)
+    assert rehearsal.fit_seconds(C, 640, 2 * n_columns, 2, rng) == pytest.approx((20, 20))  # ten batches, twice as wide
     monkeypatch.setattr(rehearsal, "_MOST_COLUMNS", -(-n_columns // 4))
-    assert rehearsal.epoch_seconds(C, 40, n_columns, 50, rng) == pytest.approx(4, rel=0.1)  # more modules than rows
+    assert rehearsal.fit_seconds(C, 40, n_columns, 50, rng) == pytest.approx((4, 4), rel=0.1)  # more modules than rows

@@ -13,6 +13,7 @@ from lava_sc.core._parallel import resolve_n_jobs
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Options as FitOptions
 from lava_sc.core.amf.fit import fit
+from lava_sc.core.amf.pilots import MOST_PAIRS
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_correlations
@@ -131,14 +132,14 @@ def check_correlations_fit(
     resources.refuse_what_does_not_fit(what, needed(max(expected - error, 0.0), sample.n_defined), remedy)
 
 
-def epoch_seconds(
+def fit_seconds(
     C: sparse.csr_matrix,
     n_localities: int,
     n_columns: float,
     n_modules: int,
     rng: np.random.Generator,
-) -> float:
-    """Time of an epoch of AMF in one thread on ℓ localities and J′ columns, from one batch of some of both.
+) -> tuple[float, float]:
+    """Times of the start and of an epoch of AMF in one thread on ℓ localities and J′ columns, from a batch of some of both.
 
     How fast an epoch is depends on the numbers, since absent modules are passed over. So it has to be real localities,
     and the first epochs, in which modules find theirs, do not count.
@@ -153,16 +154,21 @@ def epoch_seconds(
         See :func:`lava_sc.core.amf.runs.run_many`.
     """
     if C.nnz == 0:
-        return 0.0
+        return 0.0, 0.0
     columns = np.unique(C.indices)
     columns = columns[:: -(-len(columns) // _MOST_COLUMNS)]
     n_rows = min(n_localities, _BATCH)
     target = make_target(C[np.arange(n_rows) % C.shape[0]][:, columns])
 
+    STARTS["nmf"](make_target(C[:1]), 1, FitOptions(), rng)  # compiles
+    began = time.perf_counter()
+    STARTS["nmf"](target, n_modules, FitOptions(), rng)
+    starting = time.perf_counter() - began
     engines, start = cpu_engines(target), STARTS["kmeans"](target, n_modules, FitOptions(), rng)
     fit(engines, target, *start, FitOptions(max_epochs=1), rng)  # compiles
     ends: list[float] = []
     options = FitOptions(max_epochs=_EPOCHS)
     fit(engines, target, *start, options, rng, on_epoch=lambda _: ends.append(time.perf_counter()))
     each = float(np.median(np.diff(ends[_FIRST_EPOCHS:])))
-    return each * n_columns / target.n_columns * n_localities / n_rows
+    rows, columns_of_start = n_localities / n_rows, min(n_columns, MOST_PAIRS) / min(target.n_columns, MOST_PAIRS)
+    return starting * rows * columns_of_start, each * rows * n_columns / target.n_columns

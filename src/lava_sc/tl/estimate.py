@@ -17,7 +17,7 @@ from lava_sc.core.amf.runs import share_threads
 from lava_sc.core.amf.target import BLOCK
 from lava_sc.core.blocks import InMemory
 from lava_sc.core.placement_rehearsal import sample_placement
-from lava_sc.core.rehearsal import epoch_seconds, sample_correlations
+from lava_sc.core.rehearsal import fit_seconds, sample_correlations
 from lava_sc.core.sections import allocate
 from lava_sc.tl._excerpt import select_in_excerpt, take_excerpt
 from lava_sc.tl.localities import _libraries, _sizes
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _DEFAULT_MODULES: Final = 9
 _SAMPLED: Final = 64  # localities
 _EPOCHS: Final = 60  # of a run, where it was measured (benchmarks/starts.py): 51 to about 65 as a rule
-_PILOTED: Final = 400, 6_000  # epochs that the start takes as long as, on so many pairs of which it takes a sample
 _REMEDIES: Final = {
     "localities": "raise n_neighbors or lower overlap",
     "select_genes": "select genes on some of the cells and pass mask_var",
@@ -151,8 +150,8 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     )
     found = _sizes_found(places, excerpt, sample) | {"n_modules": n_modules}
     stages["locality_corr"] = _correlating(places, excerpt, sample, found, fdr, n_jobs)
-    per_epoch = epoch_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
-    stages["amf"] = _factorising(found, per_epoch, n_runs, n_jobs)
+    fitting = fit_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
+    stages["amf"] = _factorising(found, *fitting, n_runs, n_jobs)
     return _table(stages, found | {"available_gb": available / resources.GB})
 
 
@@ -245,7 +244,9 @@ def _correlating(
     return _Stage(seconds, peak, resources.correlations_bytes(*sizes), what)
 
 
-def _factorising(found: Mapping[str, int], per_epoch: float, n_runs: int, n_jobs: int | None) -> _Stage:
+def _factorising(
+    found: Mapping[str, int], starting: float, per_epoch: float, n_runs: int, n_jobs: int | None
+) -> _Stage:
     sizes = found["n_nonzero"], found["n_localities"], found["n_columns"]
     side_by_side, threads = share_threads(n_jobs, n_runs, -(-found["n_columns"] // BLOCK))
     fitting = resources.fit_bytes(*sizes, n_modules=found["n_modules"], side_by_side=side_by_side)
@@ -253,8 +254,7 @@ def _factorising(found: Mapping[str, int], per_epoch: float, n_runs: int, n_jobs
     what = (
         f"{found['n_modules']} modules of {_about(found['n_columns'])} pairs, {n_runs} runs of about {_EPOCHS} epochs"
     )
-    epochs_of_start = _PILOTED[0] * min(1.0, _PILOTED[1] / max(found["n_columns"], 1))
-    run = per_epoch * (epochs_of_start + _EPOCHS / threads)
+    run = starting + per_epoch * _EPOCHS / threads
     return _Stage(run * -(-n_runs // side_by_side), peak, 0, what)
 
 

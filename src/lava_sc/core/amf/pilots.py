@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lava_sc.core.amf.target import Target
 
 _N_PILOTS: Final = 8
-_MOST_PAIRS: Final = 6_000
+MOST_PAIRS: Final = 6_000
 _EPOCHS: Final = 15
 _LEARNING_RATE: Final = 1e-2
 _ITERATIONS: Final = 40  # of NMF
@@ -40,7 +40,7 @@ def nmf_start(
     -------
     P (ℓ, M) and M (M, J′) float32 in [0, 1].
     """
-    pairs, _ = sample_pairs(target, _MOST_PAIRS, rng)
+    pairs, _ = sample_pairs(target, MOST_PAIRS, rng)
     part = target if len(pairs) == target.n_columns else restrict(target, pairs)
     pilots = [factorised(part, n_modules, rng) for _ in range(_N_PILOTS)]
     while len(pilots) > 1:
