@@ -70,6 +70,8 @@ FIELDS: dict[str, dict[str, list[str]]] = {
     "locality_corr": {"uns": ["genes", "defined", "C", "evidence"]},
     "amf": {"uns": ["modules", "presences", "runs"], "obsm": ["{key}_presences"], "varm": ["{key}_gene_weights"]},
     "finetune_presences": {"uns": ["presences_amf", "finetuning"]},  # may be left out, so it is in none either
+    "co_presence": {"uns": ["co_presence", "module_entropy"]},  # in no chain, as all that may be left out
+    "factorisations": {"uns": ["factorisations"]},
     "module_genes": {"uns": ["module_genes"]},
     "ora": {"uns": ["ora"]},
 }

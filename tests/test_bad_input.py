@@ -327,6 +327,52 @@ BAD: dict[str, Bad] = {
     "no patience": Bad(AMF, "locality_corr", {"n_modules": 2, "patience": 0}, r"patience=0, .*at least 1"),
     "tolerance above 1": Bad(AMF, "locality_corr", {"n_modules": 2, "tol": 2}, r"tol=2, .*between 0 and 1"),
     "threshold above 1": Bad(GENES, "amf", {"threshold": 5}, r"threshold=5, expected a number between 0 and 1"),
+    # co-presence and comparison
+    "negative presence sum": Bad(
+        lava.tl.co_presence,
+        "amf",
+        {"min_presence_sum": -1},
+        r"min_presence_sum=-1, expected a number of at least 0; change",
+    ),
+    "co-presence before modules": Bad(
+        lava.tl.co_presence,
+        "locality_corr",
+        {},
+        r'uns\["lava"\]\["presences"\] is missing.*lava_sc\.tl\.amf; call it first',
+    ),
+    "nothing says how many modules to compare": Bad(
+        lava.tl.compare_factorisations,
+        "locality_corr",
+        {},
+        r"no n_modules and no modules of lava_sc\.tl\.amf.*; pass n_m",
+    ),
+    "more components than localities": Bad(
+        lava.tl.compare_factorisations, "amf", {"n_modules": 16}, r"n_modules=16, .*between 1 and 15; change n_modules"
+    ),
+    "no runs to compare": Bad(
+        lava.tl.compare_factorisations, "amf", {"n_runs": 0}, r"n_runs=0, .*of at least 1; change"
+    ),
+    "a picture before its entropies": Bad(
+        lava.pl.co_presence,
+        "amf",
+        {},
+        r'uns\["lava"\]\["co_presence"\] is missing.*lava_sc\.tl\.co_presence; call it first',
+    ),
+    "reconstruction of an unknown locality": Bad(
+        lava.pl.reconstruction, "amf", {"locality": 15}, r"locality=15, .*between 0 and 14; change locality"
+    ),
+    "reconstruction of an unknown gene": Bad(
+        lava.pl.reconstruction,
+        "amf",
+        {"locality": 0, "genes": ["M1_01", "CD4"]},
+        r"gene 'CD4', expected names out of .*choose",
+    ),
+    "similarity over a single gene": Bad(
+        lava.pl.locality_similarity,
+        "amf",
+        {"locality": 0, "genes": "M1_01"},
+        r"1 genes, expected at least 2 .*; name more",
+    ),
     # gene sets
     "missing file": Bad(
         ORA, "module_genes", {"gene_sets": "a.gmt"}, r"no GMT file at 'a\.gmt', expected an existing .*check"
@@ -404,7 +450,8 @@ def assert_is_a_sentence(message: str) -> None:
     ids=lambda function: f"{function.__module__}",
 )
 def test_not_an_anndata_object(function: Callable[..., object], first: object, tmp_path: Path) -> None:
-    second = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}.get(function.__name__, [])
+    arguments = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}
+    second = (arguments | {"reconstruction": [0], "locality_similarity": [0]}).get(function.__name__, [])
     with pytest.raises(TypeError, match=f"Found {type(first).__name__} .*expected an AnnData object") as caught:
         function(first, *second)
     assert_is_a_sentence(str(caught.value))

@@ -61,6 +61,12 @@ STEPS: Final[Mapping[str, Step]] = {
         builds_on="localities",
         fields={"genes": "uns", "defined": "uns", "C": "uns", "evidence": "uns"},
     ),
+    "choose_n_modules": Step(
+        "lava_sc.tl.choose_n_modules",
+        builds_on="locality_corr",
+        fields={"n_modules": "uns", "n_modules_choice": "uns", "n_modules_runs": "uns"},
+        optional=frozenset({"n_modules_runs"}),
+    ),
     "amf": Step(
         "lava_sc.tl.amf",
         builds_on="locality_corr",
@@ -79,6 +85,14 @@ STEPS: Final[Mapping[str, Step]] = {
         builds_on="amf",
         fields={"presences_amf": "uns", "finetuning": "uns"},
         replaces=frozenset({"presences", "cell_presences"}),
+    ),
+    "co_presence": Step(
+        "lava_sc.tl.co_presence",
+        builds_on="finetune_presences",
+        fields={"co_presence": "uns", "module_entropy": "uns"},
+    ),
+    "factorisations": Step(
+        "lava_sc.tl.compare_factorisations", builds_on="locality_corr", fields={"factorisations": "uns"}
     ),
     "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
     "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns"}),

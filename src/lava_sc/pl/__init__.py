@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from lava_sc.pl.centrality import centrality
+from lava_sc.pl.co_presence import co_presence
 from lava_sc.pl.localities import localities
+from lava_sc.pl.locality_similarity import locality_similarity
 from lava_sc.pl.locality_size import locality_size
 from lava_sc.pl.modules import modules
 from lava_sc.pl.presences import presences
+from lava_sc.pl.reconstruction import reconstruction
 
-__all__ = ["centrality", "localities", "locality_size", "modules", "presences"]
+__all__ = [
+    "centrality",
+    "co_presence",
+    "localities",
+    "locality_similarity",
+    "locality_size",
+    "modules",
+    "presences",
+    "reconstruction",
+]

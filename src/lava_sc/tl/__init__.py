@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from lava_sc.tl.amf import amf
+from lava_sc.tl.choose_n_modules import choose_n_modules
+from lava_sc.tl.co_presence import co_presence
+from lava_sc.tl.compare_factorisations import compare_factorisations
 from lava_sc.tl.estimate import estimate
 from lava_sc.tl.explain import explain
 from lava_sc.tl.finetune_presences import finetune_presences
@@ -14,6 +17,9 @@ from lava_sc.tl.ora import ora
 
 __all__ = [
     "amf",
+    "choose_n_modules",
+    "co_presence",
+    "compare_factorisations",
     "estimate",
     "explain",
     "finetune_presences",

@@ -1,17 +1,21 @@
-"""Runs of AMF as tables."""
+"""Runs of AMF as what is stored."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lava_sc._types import FloatArray
     from lava_sc.core.amf.gamma import Sweep
     from lava_sc.core.amf.run import Run
+    from lava_sc.core.amf.runs import Runs
+    from lava_sc.core.amf.target import Target
 
 
 def table_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -39,3 +43,17 @@ def table_of_sweep(sweep: Sweep) -> pd.DataFrame:
     table = table_of_runs(sweep.runs).drop(columns="seed").rename_axis(index=None)
     table.insert(0, "gamma", sweep.gammas)
     return table.assign(chosen=np.arange(len(sweep.gammas)) == sweep.chosen)
+
+
+def fields_of_runs(found: Runs, target: Target) -> dict[str, Any]:
+    """Modules and presences of the best run, and the table of all."""
+    P, M = found.factors
+    runs = table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best)
+    return {"modules": _scatter_columns(M, target), "presences": P, "runs": runs}
+
+
+def _scatter_columns(M: FloatArray, target: Target) -> sparse.csr_matrix:
+    """Modules over all pairs, the target's empty columns filled in."""
+    compact = sparse.csr_matrix(M)
+    columns = target.columns[compact.indices]
+    return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(M), target.n_pairs))

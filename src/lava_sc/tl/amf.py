@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from lava_sc import _validate
 from lava_sc._logging import logger, warn
@@ -20,12 +20,14 @@ from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.core.summary import gene_weights, presences_of_cells
-from lava_sc.tl._runs import table_of_runs, table_of_sweep
+from lava_sc.tl._runs import fields_of_runs, table_of_sweep
+from lava_sc.tl.choose_n_modules import chosen_number, stored_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
+    from scipy import sparse
 
     from lava_sc._types import FloatArray, SeedLike
     from lava_sc.core.amf.gamma import Sweep
@@ -37,7 +39,7 @@ _REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of 
 
 def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and how it runs
     adata: AnnData,
-    n_modules: int,
+    n_modules: int | None = None,
     *,
     nu: float = 9.0,
     gamma: float | Literal["auto"] = 1e-4,
@@ -68,7 +70,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     adata
         Annotated data with correlations from :func:`lava_sc.tl.locality_corr`.
     n_modules
-        Number of modules to look for, M, at most ℓ.
+        Number of modules to look for, M, at most ℓ. ``None`` takes the number of :func:`lava_sc.tl.choose_n_modules`, whose
+        runs are taken over where their arguments are the same.
     nu
         Weight ν of overestimated correlations in the cosine term, at least 1 (Equation 7).
     gamma
@@ -140,7 +143,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     Raises
     ------
     ValueError
-        If correlations are missing, an argument is out of range, the device is not there, or the runs would not fit into
+        If correlations are missing, no number of modules was given or chosen, an argument is out of range, the device is not there, or the runs would not fit into
         memory.
 
     Warns
@@ -162,34 +165,13 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
     C = load(adata, key, "C")
+    n_modules = chosen_number(adata, key) if n_modules is None else n_modules
     _check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
     _check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
     at = resolve_device(device)
     target = make_target(C, min_localities=min_localities)
     _refuse_nothing(target, min_localities)
     _check_memory(target, n_modules, n_runs, n_jobs)
-    weight = 0.0 if gamma == "auto" else float(gamma)
-    options = Options(nu, weight, batch_size, learning_rate, tol, patience, max_epochs, n_refits)
-    engines = None if at == "cpu" else accelerator_engines(target, at)
-    how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "engines": engines, "callback": callback}
-    sweep = sweep_gamma(target, n_modules, options, rng=rng, **how) if gamma == "auto" else None
-    if sweep is not None:
-        options = replace(options, gamma=_chosen_gamma(sweep))
-    found = run_many(target, n_modules, options, n_runs=n_runs, rng=rng, **how)
-    _report(found, n_runs, n_modules, options)
-
-    adata = adata.copy() if copy else adata
-    P, M = found.factors
-    modules = _scatter_columns(M, target)
-    fields = {
-        "modules": modules,
-        "presences": P,
-        "runs": table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best),
-        "cell_presences": presences_of_cells(load(adata, key, "localities"), P),
-        "gene_weights": _weights_of_all_genes(adata, load(adata, key, "genes"), modules),
-    }
-    if sweep is not None:
-        fields["gamma_sweep"] = table_of_sweep(sweep)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),
@@ -206,8 +188,47 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         "device": device,
         "rng": rng_given,
     }
+    found = _stored(adata, key, params) if callback is None and at == "cpu" else None
+    if found is None:
+        engines = None if at == "cpu" else accelerator_engines(target, at)
+        found = _fitted(target, params, rng, n_jobs=n_jobs, engines=engines, callback=callback)
+
+    adata = adata.copy() if copy else adata
+    fields = found | {
+        "cell_presences": presences_of_cells(load(adata, key, "localities"), found["presences"]),
+        "gene_weights": _weights_of_all_genes(adata, load(adata, key, "genes"), found["modules"]),
+    }
     store(adata, key, "amf", fields, params)
     return adata if copy else None
+
+
+def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What :func:`lava_sc.tl.choose_n_modules` found with the same arguments, ``None`` if it did not."""
+    options = {one.name: one.default for one in dataclasses.fields(Options)} | {"min_localities": 1}
+    chosen = ("nu", "gamma")  # these it lets the user choose, like the following
+    if any(params[name] != value for name, value in options.items() if name not in chosen):
+        return None
+    arguments = {name: params[name] for name in (*chosen, "init", "n_runs", "rng")}
+    found = stored_runs(adata, key, params["n_modules"], arguments)
+    if found is None or not isinstance(params["rng"], int | np.integer):
+        return None
+    logger.info("took the runs of lava_sc.tl.choose_n_modules")
+    return dict(found)
+
+
+def _fitted(target: Target, params: Mapping[str, Any], rng: np.random.Generator, **how: Any) -> dict[str, Any]:
+    """Modules, presences and runs of new fits."""
+    names = {one.name for one in dataclasses.fields(Options)}
+    options = Options(**{name: value for name, value in params.items() if name in names})
+    n_modules, how = params["n_modules"], how | {"init": params["init"]}
+    fields = {}
+    if params["gamma"] == "auto":
+        sweep = sweep_gamma(target, n_modules, options, rng=rng, **how)
+        options = replace(options, gamma=_chosen_gamma(sweep))
+        fields["gamma_sweep"] = table_of_sweep(sweep)
+    found = run_many(target, n_modules, options, n_runs=params["n_runs"], rng=rng, **how)
+    _report(found, params["n_runs"], n_modules, options)
+    return fields | fields_of_runs(found, target)
 
 
 def _check_arguments(
@@ -288,13 +309,6 @@ def _report(found: Runs, n_runs: int, n_modules: int, options: Options) -> None:
     if best.n_modules < n_modules:
         logger.warning("%d of %d modules died: %d are stored", n_modules - best.n_modules, n_modules, best.n_modules)
     logger.info("best of %d runs: %s", len(found.runs), best.quality)
-
-
-def _scatter_columns(M: FloatArray, target: Target) -> sparse.csr_matrix:
-    """Modules over all pairs, the target's empty columns filled in."""
-    compact = sparse.csr_matrix(M)
-    columns = target.columns[compact.indices]
-    return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(M), target.n_pairs))
 
 
 def _weights_of_all_genes(adata: AnnData, genes: Sequence[str], modules: sparse.csr_matrix) -> FloatArray:

@@ -117,14 +117,14 @@ def run_many(
         if k == 0 or not desk.closing.is_set():  # the first run is let into its first epoch, so that there is a result
             desk.finish(k, one_run(engines, target, n_modules, options, init=init, seed=seed, on_epoch=desk.watch(k)))
 
-    with _settled_libraries(), ThreadPoolExecutor(side_by_side) as pool:
+    with settled_libraries(), ThreadPoolExecutor(side_by_side) as pool:
         seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
         desk.serve([pool.submit(work, k, seed) for k, seed in enumerate(seeds)])
     return desk.result()
 
 
 @contextmanager
-def _settled_libraries() -> Iterator[None]:
+def settled_libraries() -> Iterator[None]:
     """Threads and warnings of the libraries that starts use, for as long as runs go on.
 
     Both are settings of the whole process: starts that changed them and put them back, each in its own thread, would do

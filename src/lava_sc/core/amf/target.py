@@ -100,6 +100,15 @@ def restrict(target: Target, pairs: IntArray) -> Target:
     return _laid_out(C.data, C.indices, C.indptr, columns, target.n_pairs, target.locality_weights)
 
 
+def take_localities(target: Target, rows: IntArray) -> Target:
+    """Some localities over the same columns; weighed as if there were no others."""
+    C = sparse.csr_matrix(
+        (target.data, target.indices, target.indptr), shape=(target.n_localities, target.n_columns), copy=False
+    )[rows]
+    weights = _locality_weights(row_norms(C.data, C.indptr))
+    return _laid_out(C.data, C.indices, C.indptr, target.columns, target.n_pairs, weights)
+
+
 def _kept_columns(indices: IntArray, n_columns: int, min_localities: int) -> tuple[IntArray, IntArray]:
     """Columns with enough entries, and the position of each entry's column among them, −1 where it is left out."""
     if n_columns > _MOST_EMPTY * len(indices):  # marking every column would take more memory than sorting the entries

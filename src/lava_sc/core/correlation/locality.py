@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
     from lava_sc.core.blocks import Block, Source
     from lava_sc.core.correlation.partial import Covariate
+    from lava_sc.core.correlation.scores import Scores
+    from lava_sc.core.correlation.shuffle import Null
     from lava_sc.core.correlation.significance import LocalityPairs
 
 #: Localities whose evidence is evaluated together, and that a worker takes at a time.
@@ -76,6 +78,7 @@ def locality_correlations(
     fdr: float | None = 0.05,
     covariates: Sequence[Covariate] = (),
     batches: IntArray | None = None,
+    null: Null | None = None,
     n_jobs: int | None = None,
 ) -> LocalityCorrelations:
     """Correlate every pair of defined features within every locality.
@@ -96,21 +99,28 @@ def locality_correlations(
         Taken out of every feature by linear regression within the locality (of the ranks, if ``ranked``).
     batches
         (E,) codes of batches within which correlations are taken, then pooled.
+    null
+        Shuffle the features first; ``None`` takes them as they are.
     n_jobs
         Number of threads; changes no number.
     """
     n_features = source.shape[1]
     fdr = None if fdr is not None and fdr >= 1 else fdr  # no p-value is too large
 
-    def pairs_of(X: DataMatrix, rows: IntArray, samples: IntArray) -> LocalityPairs:
+    def pairs_of(X: DataMatrix, locality: int, rows: IntArray, samples: IntArray) -> LocalityPairs:
+        shuffle, floor = (_as_it_is, np.inf) if null is None else (null.shuffle, null.floors[locality])
         if batches is None:
             basis = covariate_basis(covariates, samples, ranked=ranked)
-            return plain_pairs(locality_scores(X, rows, basis, max_tie_fraction, ranked=ranked), fdr)
+            scores = locality_scores(X, rows, basis, max_tie_fraction, ranked=ranked)
+            return plain_pairs(shuffle(scores, samples), fdr, floor)
         of_locality = batches_of(batches, samples, covariates, ranked=ranked)
-        return pooled_pairs(batch_scores(X, rows, of_locality, max_tie_fraction, ranked=ranked), fdr)
+        parts = batch_scores(X, rows, of_locality, max_tie_fraction, ranked=ranked)
+        parts = [shuffle(part, samples[one.positions]) for part, one in zip(parts, of_locality, strict=True)]
+        return pooled_pairs(parts, fdr, floor)
 
     def rows_of(task: _Task) -> list[_Row]:
-        pairs = [pairs_of(task.X, rows, samples) for rows, samples in zip(task.rows, task.samples, strict=True)]
+        parts = zip(task.localities, task.rows, task.samples, strict=True)
+        pairs = [pairs_of(task.X, *one) for one in parts]
         return [_row(kept, n_features) for kept in (pairs if fdr is None else significant(pairs, fdr))]
 
     found: dict[int, _Row] = {}
@@ -122,6 +132,10 @@ def locality_correlations(
                 bar.update(len(rows))
             del block, tasks, task  # lets go of the matrix before the next one is read
     return _assemble([found.pop(i) for i in range(len(members))], n_features)
+
+
+def _as_it_is(scores: Scores, samples: IntArray) -> Scores:  # noqa: ARG001
+    return scores
 
 
 def _tasks(block: Block, members: IntArray) -> list[_Task]:

@@ -42,7 +42,7 @@ def locality_scores(
     return centred_scores(features, columns, ranks, defined, basis, ranked=ranked)
 
 
-def plain_pairs(scores: Scores, fdr: float | None) -> LocalityPairs:
+def plain_pairs(scores: Scores, fdr: float | None, floor: float = np.inf) -> LocalityPairs:
     """Correlations of all pairs.
 
     Parameters
@@ -52,16 +52,19 @@ def plain_pairs(scores: Scores, fdr: float | None) -> LocalityPairs:
     fdr
         Leave out pairs that Benjamini–Hochberg cannot reject at this level, and find the null of the others; ``None``
         leaves all of them in.
+    floor
+        Pairs with |ρ| of at least this stay in.
     """
     n, n_tests = scores.n_effective, n_pairs(len(scores.features))
-    least = 0.0 if fdr is None else student_critical(fdr, n)
+    least = 0.0 if fdr is None else min(student_critical(fdr, n), floor)
     a, b, rho = _pairs_of_at_least(products(scores), least)
     null = None
     if fdr is not None:
-        possible = possible_pairs(np.abs(rho), n, level=fdr, n_tests=n_tests)
+        size = np.abs(rho)
+        possible = np.union1d(possible_pairs(size, n, level=fdr, n_tests=n_tests), np.flatnonzero(size >= floor))
         a, b, rho = a[possible], b[possible], rho[possible]
         null = PermutationNull.of_pairs(scores.moments.take(a), scores.moments.take(b), n)
-    return LocalityPairs(scores.features, scores.features[a], scores.features[b], rho, rho, null, n_tests)
+    return LocalityPairs(scores.features, scores.features[a], scores.features[b], rho, rho, null, n_tests, floor)
 
 
 @njit(nogil=True, cache=True)

@@ -103,7 +103,7 @@ def batch_scores(
     return scores
 
 
-def pooled_pairs(parts: Sequence[Scores], fdr: float | None) -> LocalityPairs:
+def pooled_pairs(parts: Sequence[Scores], fdr: float | None, floor: float = np.inf) -> LocalityPairs:
     """Correlations pooled over batches.
 
     Parameters
@@ -113,18 +113,22 @@ def pooled_pairs(parts: Sequence[Scores], fdr: float | None) -> LocalityPairs:
     fdr
         Leave out pairs that Benjamini–Hochberg cannot reject at this level, and find the null of the others; ``None``
         leaves all of them in. A pair that does not vary together in any batch has no correlation, and is no test.
+    floor
+        Pairs with |ρ| of at least this stay in.
     """
     features = _features_of(parts)
     linear, fisher, weights, several = _pool(parts, features)
     n_tests = int(np.count_nonzero(weights))
     least = 0.0 if fdr is None else student_critical(fdr, _most_samples(parts))
-    at = np.flatnonzero((weights > 0) & (np.abs(linear) >= least))
-    rho = np.where(several[at], np.tanh(fisher[at]), linear[at])
+    pooled = np.where(several, np.tanh(fisher), linear)
+    at = np.flatnonzero((weights > 0) & ((np.abs(linear) >= least) | (np.abs(pooled) >= floor)))
+    rho = pooled[at]
     first, second = pair_features(at, len(features))
-    pairs = LocalityPairs(features, features[first], features[second], rho, linear[at], None, n_tests)
+    pairs = LocalityPairs(features, features[first], features[second], rho, linear[at], None, n_tests, floor)
     if fdr is None:
         return pairs.take(rho != 0)
-    pairs = pairs.take(possible_pairs(np.abs(pairs.statistic), _most_samples(parts), level=fdr, n_tests=n_tests))
+    possible = possible_pairs(np.abs(pairs.statistic), _most_samples(parts), level=fdr, n_tests=n_tests)
+    pairs = pairs.take(np.union1d(possible, np.flatnonzero(np.abs(rho) >= floor)))
     return replace(pairs, null=pooled_null(pairs, parts))
 
 

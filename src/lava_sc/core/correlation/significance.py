@@ -36,7 +36,9 @@ class LocalityPairs:
     null
         Of the statistics; ``None`` where nothing is tested.
     n_tests
-        Number of pairs that count as tests; those with ρ = 0 or no chance to be rejected may have been left out.
+        Number of pairs that count as tests; those with ρ = 0 or no chance to be kept may have been left out.
+    floor
+        Pairs with |ρ| of at least this are kept, whatever the test says.
     """
 
     features: IntArray
@@ -46,15 +48,16 @@ class LocalityPairs:
     statistic: FloatArray
     null: PermutationNull | None
     n_tests: int
+    floor: float = np.inf
 
     def take(self, index: IntArray | BoolArray) -> LocalityPairs:
         """Some of the pairs, without their null."""
         parts = (self.first[index], self.second[index], self.rho[index], self.statistic[index])
-        return LocalityPairs(self.features, *parts, null=None, n_tests=self.n_tests)
+        return LocalityPairs(self.features, *parts, null=None, n_tests=self.n_tests, floor=self.floor)
 
 
 def significant(localities: Sequence[LocalityPairs], level: float) -> list[LocalityPairs]:
-    """Keep the pairs of each locality that Benjamini–Hochberg rejects at this level, below 1.
+    """Keep the pairs of each locality that Benjamini–Hochberg rejects at this level, below 1, or that reach its floor.
 
     Most are rejected by an upper bound of their p-value already. Wherever the step-up procedure ends, it is not below the
     largest p-value rejected by bounds, so it counts those the same; the others get their p-value itself. Several
@@ -65,7 +68,8 @@ def significant(localities: Sequence[LocalityPairs], level: float) -> list[Local
     pvalues = null.pvalues(statistic, bounded_beta_tail)
     left = np.flatnonzero(~np.concatenate(_rejected(pvalues, localities, level)))
     pvalues[left] = null.take(left).pvalues(statistic[left])
-    return [one.take(kept) for one, kept in zip(localities, _rejected(pvalues, localities, level), strict=True)]
+    rejected = _rejected(pvalues, localities, level)
+    return [one.take(kept | (np.abs(one.rho) >= one.floor)) for one, kept in zip(localities, rejected, strict=True)]
 
 
 def _rejected(pvalues: FloatArray, localities: Sequence[LocalityPairs], level: float) -> list[BoolArray]:

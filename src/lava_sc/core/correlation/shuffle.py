@@ -1,0 +1,114 @@
+"""Null data: every feature shuffled within each locality by itself, so that nothing is left for two features to share.
+
+The scores of a feature (its ranks, with ties) are handed out anew to the samples of the locality, among those of one batch
+and of similar depth only: each feature keeps its distribution, its ties, its difference between batches and
+its dependence on depth, hence the correlation that depth alone gives two features.
+
+Who gets which score follows one random number for each feature and sample, which is the same in all localities: the
+lowest score goes to the sample with the lowest number, and so on. Localities that share samples then share their noise, as they
+do in the data, where what is a chance correlation in one recurs in those beside it. Shuffling each locality anew would
+hide that noise has modules, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numba import njit
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.correlation.scores import Scores
+
+_FEWEST_ALIKE: Final = 20  # samples that are taken to have the same depth,
+_MOST_STRATA: Final = 20  # unless that makes more groups than this
+_MIX: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """How scores are shuffled.
+
+    Attributes
+    ----------
+    seed
+        Of the random numbers, in [0, 2⁶³).
+    depth
+        (E,) sequencing depth of every sample, of which only the order counts; ``None`` shuffles among all samples.
+    """
+
+    seed: int
+    depth: FloatArray | None = None
+
+    def __call__(self, scores: Scores, samples: IntArray) -> Scores:
+        """Scores of the same features, shuffled over the samples (n,) of a locality or of one of its batches."""
+        order, starts = self._strata(samples)
+        shuffled = np.empty_like(scores.values)
+        _hand_out(scores.values, scores.features, samples, order, starts, np.uint64(self.seed), shuffled)
+        return replace(scores, values=shuffled)
+
+    def _strata(self, samples: IntArray) -> tuple[IntArray, IntArray]:
+        """Positions of the samples by depth, and where the groups of similar depth start and end."""
+        n = len(samples)
+        if self.depth is None:
+            return np.arange(n), np.array([0, n])
+        n_strata = min(max(n // _FEWEST_ALIKE, 1), _MOST_STRATA)
+        # ties by sample, so that the order of the samples in the locality does not matter
+        order = np.lexsort((samples, self.depth[samples]))
+        return order, np.linspace(0, n, n_strata + 1).round().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Null:
+    """How null correlations are made.
+
+    Attributes
+    ----------
+    shuffle
+        Of the scores.
+    floors
+        (ℓ,) pairs are kept that pass the test or have |ρ| of at least this: the least |ρ| that was kept in the data, so that
+        the null keeps as many chance correlations as the data do, which keep one in twenty, say, where many are real; ∞
+        where none was kept.
+    """
+
+    shuffle: Shuffle
+    floors: FloatArray
+
+
+def least_kept(C: sparse.csr_matrix) -> FloatArray:
+    """Least |ρ| in each locality (ℓ,), ∞ where there is none."""
+    sizes = np.append(np.abs(C.data), np.inf)
+    starts = C.indptr[:-1]
+    least = np.minimum.reduceat(sizes, starts) if len(starts) else np.empty(0)
+    return np.where(np.diff(C.indptr) > 0, least, np.inf)
+
+
+@njit(nogil=True, cache=True)
+def _hand_out(scores, features, samples, order, starts, seed, shuffled):  # type: ignore[no-untyped-def]
+    keys = np.empty(len(samples), dtype=np.uint64)
+    for f in range(len(features)):
+        for i in range(len(samples)):
+            keys[i] = _random(seed, features[f], samples[i])
+        for s in range(len(starts) - 1):
+            group = order[starts[s] : starts[s + 1]]
+            ranked = group[np.argsort(keys[group])]
+            shuffled[f, ranked] = np.sort(scores[f, group])
+
+
+@njit(nogil=True, cache=True)
+def _random(seed, feature, sample):  # type: ignore[no-untyped-def]
+    """A random number for each feature and sample: the finaliser of SplitMix64 (Steele et al. 2014), once for either."""
+    return _mix(_mix(seed + np.uint64(feature + 1) * _MIX[0]) + np.uint64(sample + 1) * _MIX[0])
+
+
+@njit(nogil=True, cache=True)
+def _mix(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> _SHIFTS[0])) * _MIX[1]
+    x = (x ^ (x >> _SHIFTS[1])) * _MIX[2]
+    return x ^ (x >> _SHIFTS[2])

@@ -1,0 +1,46 @@
+"""Null data sets for given data, see :mod:`lava_sc.core.correlation.shuffle`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.shuffle import Null, Shuffle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scipy import sparse
+
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.blocks import Source
+
+
+@dataclass(frozen=True)
+class NullData:
+    """Where null correlations come from.
+
+    Attributes
+    ----------
+    source, members, options
+        Arguments of :func:`~lava_sc.core.correlation.locality.locality_correlations` of the data.
+    floors
+        (ℓ,) see :class:`~lava_sc.core.correlation.shuffle.Null`.
+    depth
+        (E,) or ``None``, see :class:`~lava_sc.core.correlation.shuffle.Shuffle`.
+    """
+
+    source: Source
+    members: IntArray
+    options: Mapping[str, Any] = field(default_factory=dict)
+    floors: FloatArray | None = None
+    depth: FloatArray | None = None
+
+    def correlations(self, seed: int) -> sparse.csr_matrix:
+        """Correlations of shuffled features, (ℓ, D(D−1)/2) CSR float32."""
+        floors = np.full(len(self.members), np.inf) if self.floors is None else self.floors
+        null = Null(Shuffle(seed, self.depth), floors)
+        return locality_correlations(self.source, self.members, null=null, **self.options).C

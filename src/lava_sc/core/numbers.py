@@ -1,0 +1,180 @@
+"""AMF with several numbers of modules, on data and on null data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from lava_sc.core._parallel import ordered_map, progress
+from lava_sc.core.amf.cpu import cpu_engines
+from lava_sc.core.amf.explained import explained
+from lava_sc.core.amf.held_out import folds, held_out_cosines
+from lava_sc.core.amf.run import one_run
+from lava_sc.core.amf.runs import run_many, settled_libraries
+from lava_sc.core.amf.target import make_target
+from lava_sc.core.model_selection import silhouette_of_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lava_sc._types import FloatArray
+    from lava_sc.core.amf.fit import Options
+    from lava_sc.core.amf.run import Run
+    from lava_sc.core.amf.runs import Runs
+    from lava_sc.core.amf.target import Target
+    from lava_sc.core.null import NullData
+
+N_FOLDS: Final = 5
+#: Null data sets that are fitted with every number of modules, and how often each; the others with one number only.
+N_NULLS_OF_CURVE: Final = 3
+N_RUNS_OF_NULL: Final = 3
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was found with one number of modules.
+
+    Attributes
+    ----------
+    n_modules
+        The number.
+    found
+        All runs; P and M of the best one.
+    silhouette
+        Of all runs' modules.
+    explained
+        Of each module of the best run, its share of Σ C².
+    held_out
+        Mean reconstruction cosine of localities that were held out; NaN where there were too few.
+    """
+
+    n_modules: int
+    found: Runs
+    silhouette: float
+    explained: FloatArray
+    held_out: float
+
+
+@dataclass(frozen=True)
+class NullFit:
+    """What was found with one number of modules in a null data set; NaN but for ``best`` where it has no correlation.
+
+    Attributes
+    ----------
+    loss, cosine, overestimation, silhouette
+        Of the best run, the last of all runs' modules.
+    best
+        What its strongest module explains, as a share of the data's Σ C².
+    """
+
+    loss: float
+    cosine: float
+    overestimation: float
+    silhouette: float
+    best: float
+
+
+_NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0)
+
+
+def squares(target: Target) -> float:
+    """Σ C²."""
+    return float(np.square(target.data, dtype=np.float64).sum())
+
+
+def try_number(
+    target: Target, n_modules: int, options: Options, *, n_runs: int, seed: Any, n_jobs: int | None, **how: Any
+) -> Tried:
+    """Runs with one number of modules, and how well modules reproduce localities that they were not made from.
+
+    Parameters
+    ----------
+    target, n_modules, options, n_runs, n_jobs
+        See :func:`lava_sc.core.amf.runs.run_many`.
+    seed
+        The runs are those of a generator with this seed.
+    how
+        ``init``.
+    """
+    rng = np.random.default_rng(seed)
+    found = run_many(target, n_modules, options, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True, **how)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    silhouette = silhouette_of_runs([run.M for run in found.runs if run.M is not None])
+    runs = [run if k == found.best else replace(run, P=None, M=None) for k, run in enumerate(found.runs)]
+    shares = explained(target, *found.factors) / squares(target)
+    parts = folds(target.n_localities, N_FOLDS, rng)
+    seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
+
+    def held_out(k: int) -> FloatArray:
+        return held_out_cosines(target, parts[k], n_modules, options, seed=seeds[k], **how)
+
+    with settled_libraries():
+        cosines = list(ordered_map(held_out, range(len(parts)), n_jobs=n_jobs))
+    mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")
+    return Tried(n_modules, replace(found, runs=runs), silhouette, shares, mean)
+
+
+def fit_nulls(
+    null: NullData,
+    seeds: Sequence[int],
+    numbers: Sequence[int],
+    options: Options,
+    *,
+    n_runs: int,
+    total: float,
+    n_jobs: int | None,
+    **how: Any,
+) -> list[list[NullFit]]:
+    """The same numbers of modules in null data, a list for each data set.
+
+    Parameters
+    ----------
+    null, seeds
+        The null data, and which of them.
+    numbers, options
+        Numbers of modules, and how to fit.
+    n_runs
+        Runs with each.
+    total
+        Σ C² of the data.
+    n_jobs
+        Number of threads; changes no number.
+    how
+        ``init``.
+    """
+    found = []
+    for seed in progress(list(seeds), desc="shuffled genes"):
+        target = make_target(null.correlations(seed))
+
+        def fit(n_modules: int, target: Target = target, seed: int = seed) -> NullFit:
+            return _fit_null(target, n_modules, options, n_runs=n_runs, seed=seed, total=total, **how)
+
+        with settled_libraries():
+            found.append(list(ordered_map(fit, numbers, n_jobs=n_jobs)))
+    return found
+
+
+def _fit_null(
+    target: Target, n_modules: int, options: Options, *, n_runs: int, seed: int, total: float, init: str
+) -> NullFit:
+    if target.n_columns == 0:
+        return _NOTHING
+    seeds = np.random.default_rng(seed).integers(2**63, size=n_runs)
+    runs = [one_run(cpu_engines(target), target, n_modules, options, init=init, seed=int(s)) for s in seeds]
+    best = min(runs, key=lambda run: run.quality.loss)
+    return NullFit(
+        best.quality.loss,
+        best.quality.cosine,
+        best.quality.overestimation,
+        silhouette_of_runs([run.M for run in runs if run.M is not None]) if n_runs > 1 else float("nan"),
+        _strongest(target, best) / total,
+    )
+
+
+def _strongest(target: Target, run: Run) -> float:
+    assert run.P is not None
+    assert run.M is not None
+    return float(explained(target, run.P, run.M).max())

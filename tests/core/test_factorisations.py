@@ -1,0 +1,153 @@
+"""Figures of a reconstruction by a sum, dense; NMF by itself; AMF's as its own module states them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.stats import entropy
+from sklearn.decomposition import NMF
+from tests.reference.amf_numpy import mean_cosine, overestimation_ratio, row_weights
+
+from lava_sc.core import factorisations
+from lava_sc.core.amf.fit import Options
+from lava_sc.core.amf.loss import quality
+from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorisations import by_amf, by_nmf, quality_of_sum
+
+if TYPE_CHECKING:
+    from lava_sc.core.amf.target import Target
+
+SHORT = Options(max_epochs=60, patience=10)
+
+
+def correlations(seed: int = 0, shape: tuple[int, int] = (14, 60)) -> np.ndarray:
+    """Some localities and some pairs have none."""
+    rng = np.random.default_rng(seed)
+    C = rng.uniform(-1, 1, shape) * (rng.random(shape) < 0.4)
+    C[3], C[:, ::5] = 0, 0
+    return C.astype(np.float32)
+
+
+def factors(target: Target, n_modules: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    shapes = (target.n_localities, n_modules), (n_modules, target.n_columns)
+    W, H = (rng.random(shape, dtype=np.float32) * (rng.random(shape) < 0.7) for shape in shapes)
+    return W, H
+
+
+def dense_loss(C: np.ndarray, hat: np.ndarray, *, nu: float, gamma: float) -> tuple[float, float]:
+    """Equation 6 over all localities, from C and its reconstruction over all pairs; and its cosine term."""
+    main = 0.0
+    for weight, x, y in zip(row_weights(C), C, hat, strict=True):
+        if x.any():
+            w = np.where(y > x, nu, 1.0)
+            lengths = np.linalg.norm(w * x) * np.linalg.norm(w * y)
+            main += weight * (1 - ((w * x) @ (w * y) / lengths if lengths else 0.0))
+    return main + gamma * np.abs(hat - C).sum() / C.shape[1], main
+
+
+@pytest.mark.parametrize(("nu", "gamma"), [(9.0, 1e-4), (1.0, 0.0), (3.0, 10.0)])
+@pytest.mark.parametrize("at_once", [10**6, 100, 1])
+def test_figures_of_a_sum(monkeypatch: pytest.MonkeyPatch, nu: float, gamma: float, at_once: int) -> None:
+    monkeypatch.setattr(factorisations, "_ENTRIES_AT_ONCE", at_once)
+    C = correlations()
+    target = make_target(sparse.csr_matrix(C))
+    W, H = factors(target)
+    W[5] = 0  # reconstructed by nothing
+    found = quality_of_sum(target, W, H, nu=nu, gamma=gamma)
+    hat = np.zeros(C.shape)
+    hat[:, target.columns] = W.astype(np.float64) @ H.astype(np.float64)
+    size = np.abs(C).astype(np.float64)
+    assert (found.loss, found.main_term) == pytest.approx(dense_loss(size, hat, nu=nu, gamma=gamma), rel=1e-5)
+    assert found.cosine == pytest.approx(mean_cosine(size, hat), rel=1e-5)
+    assert found.overestimation == pytest.approx(overestimation_ratio(size, hat), rel=1e-5)
+
+
+def test_a_sum_of_one_is_its_largest() -> None:
+    target = make_target(sparse.csr_matrix(correlations()))
+    W, H = factors(target, 1)
+    found, expected = (of(target, W, H, nu=9.0, gamma=1.0) for of in (quality_of_sum, quality))
+    for name in ("loss", "main_term", "cosine", "overestimation"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
+
+
+def nmf(C: np.ndarray, **kwargs: Any) -> Any:
+    target = make_target(sparse.csr_matrix(C))
+    arguments = dict(n_runs=3, rng=np.random.default_rng(0), n_jobs=1) | kwargs
+    return by_nmf(target, 4, SHORT, **arguments), target
+
+
+def test_runs_of_nmf_are_those_of_scikit_learn() -> None:
+    C = correlations()
+    found, target = nmf(C)
+    size = np.abs(C[:, target.columns])
+    for run, seed in zip(found, np.random.default_rng(0).integers(2**31, size=3), strict=True):
+        model = NMF(
+            4,
+            init="random",
+            solver="mu",
+            beta_loss="kullback-leibler",
+            max_iter=factorisations.MAX_UPDATES,
+            random_state=int(seed),
+        )
+        W = model.fit_transform(size)
+        hat = (W @ model.components_).astype(np.float64)
+        assert run.quality.cosine == pytest.approx(mean_cosine(size, hat), rel=1e-3)
+        scaled = model.components_ / model.components_.max(axis=1, keepdims=True)
+        weights = W * model.components_.max(axis=1)
+        order = np.argsort(-weights.sum(axis=0))
+        np.testing.assert_allclose(run.modules, scaled[order], atol=1e-2)
+        some = weights.max(axis=1) > 0.01
+        assert run.co_presence == pytest.approx(entropy(weights[some], base=2, axis=1).mean(), abs=1e-3)
+        assert run.module_entropy == pytest.approx(entropy(scaled, base=2, axis=1).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_half_of_the_error_of_nmf_is_overestimation(seed: int) -> None:
+    """On anything: an update makes the reconstruction add up to what the data do."""
+    for run in nmf(correlations(seed))[0]:
+        assert run.quality.overestimation == pytest.approx(0.5, abs=2e-3)
+
+
+def test_updates_that_run_out_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(run.converged for run in nmf(correlations())[0])
+    monkeypatch.setattr(factorisations, "MAX_UPDATES", 10)
+    assert not any(run.converged for run in nmf(correlations())[0])
+
+
+def test_nothing_to_factorise() -> None:
+    C = np.zeros((5, 10), dtype=np.float32)
+    C[0, 1] = 1e-6
+    (run, *_), _ = nmf(C)
+    assert run.modules.shape[0] == 1
+    assert run.co_presence == 0
+
+
+@pytest.mark.parametrize("method", [by_amf, by_nmf])
+def test_threads_change_no_number(method: Any) -> None:
+    target = make_target(sparse.csr_matrix(correlations()))
+    how = {"init": "nmf"} if method is by_amf else {}
+    one, many = (
+        method(target, 3, SHORT, n_runs=3, rng=np.random.default_rng(2), n_jobs=n_jobs, **how) for n_jobs in (1, 3)
+    )
+    for a, b in zip(one, many, strict=True):
+        np.testing.assert_array_equal(a.modules, b.modules)
+        assert (a.quality, a.co_presence) == (b.quality, b.co_presence)
+
+
+def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_many = factorisations.run_many
+
+    def stopped(*args: Any, **kwargs: Any) -> Any:
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        return run_many(*args, **kwargs, callback=stop)
+
+    monkeypatch.setattr(factorisations, "run_many", stopped)
+    target = make_target(sparse.csr_matrix(correlations()))
+    with pytest.raises(KeyboardInterrupt):
+        by_amf(target, 2, SHORT, init="nmf", n_runs=2, rng=np.random.default_rng(0), n_jobs=1)
