@@ -94,6 +94,11 @@ STEPS: Final[Mapping[str, Step]] = {
     "factorisations": Step(
         "lava_sc.tl.compare_factorisations", builds_on="locality_corr", fields={"factorisations": "uns"}
     ),
+    "module_evidence": Step(
+        "lava_sc.tl.module_evidence",
+        builds_on="finetune_presences",
+        fields={"module_evidence": "uns", "gene_q": "varm"},
+    ),
     "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
     "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns"}),
 }
@@ -131,6 +136,11 @@ class Slots:
     def gene_weights(self) -> str:
         """``varm``: weight of each gene in each module."""
         return f"{self.key}_gene_weights"
+
+    @property
+    def gene_q(self) -> str:
+        """``varm``: q-value of each gene in each module."""
+        return f"{self.key}_gene_q"
 
     def name(self, field_name: str) -> str:
         """The name of a field within its container."""

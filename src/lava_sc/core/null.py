@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.shuffle import Null, Shuffle
 
@@ -25,22 +23,23 @@ class NullData:
 
     Attributes
     ----------
-    source, members, options
+    source, members
         Arguments of :func:`~lava_sc.core.correlation.locality.locality_correlations` of the data.
     floors
         (ℓ,) see :class:`~lava_sc.core.correlation.shuffle.Null`.
+    options
+        The other arguments.
     depth
         (E,) or ``None``, see :class:`~lava_sc.core.correlation.shuffle.Shuffle`.
     """
 
     source: Source
     members: IntArray
+    floors: FloatArray
     options: Mapping[str, Any] = field(default_factory=dict)
-    floors: FloatArray | None = None
     depth: FloatArray | None = None
 
     def correlations(self, seed: int) -> sparse.csr_matrix:
         """Correlations of shuffled features, (ℓ, D(D−1)/2) CSR float32."""
-        floors = np.full(len(self.members), np.inf) if self.floors is None else self.floors
-        null = Null(Shuffle(seed, self.depth), floors)
+        null = Null(Shuffle(seed, self.depth), self.floors)
         return locality_correlations(self.source, self.members, null=null, **self.options).C

@@ -12,6 +12,7 @@ from lava_sc.tl.finetune_presences import finetune_presences
 from lava_sc.tl.localities import localities
 from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.locality_size import locality_size
+from lava_sc.tl.module_evidence import module_evidence
 from lava_sc.tl.module_genes import module_genes
 from lava_sc.tl.ora import ora
 
@@ -26,6 +27,7 @@ __all__ = [
     "localities",
     "locality_corr",
     "locality_size",
+    "module_evidence",
     "module_genes",
     "ora",
 ]

@@ -41,7 +41,7 @@ def null_data(adata: AnnData, key: str, depth_key: str | None, n_jobs: int | Non
         "n_jobs": n_jobs,
     }
     source = _read.source(adata, _correlated_genes(adata, key), layer=layer, use_raw=use_raw)
-    return NullData(source, members, options, least_kept(C), _depth(adata, depth_key))
+    return NullData(source, members, least_kept(C), options, _depth(adata, depth_key))
 
 
 def _correlated_genes(adata: AnnData, key: str) -> BoolArray:

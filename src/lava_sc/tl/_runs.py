@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from lava_sc._slots import load
+from lava_sc.core.amf.fit import Options
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from anndata import AnnData
 
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.gamma import Sweep
@@ -57,3 +63,16 @@ def _scatter_columns(M: FloatArray, target: Target) -> sparse.csr_matrix:
     compact = sparse.csr_matrix(M)
     columns = target.columns[compact.indices]
     return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(M), target.n_pairs))
+
+
+def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> Options:
+    """Those of the last call of ``tl.amf``, as files give them back, or else the defaults."""
+    options = Options()
+    for field in fields(Options):
+        value = arguments.get(field.name)
+        if value is not None and not isinstance(value, str):
+            options = replace(options, **{field.name: type(getattr(options, field.name))(value)})
+    if arguments.get("gamma") == "auto":
+        sweep = load(adata, key, "gamma_sweep")
+        options = replace(options, gamma=float(sweep.loc[sweep["chosen"].to_numpy(), "gamma"].iloc[0]))
+    return options

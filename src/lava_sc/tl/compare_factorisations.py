@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,12 +11,12 @@ import pandas as pd
 from lava_sc import _validate
 from lava_sc._logging import logger, warn
 from lava_sc._slots import has, load, load_params, store
-from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.runs import share_threads
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.factorisations import MAX_UPDATES, by_amf, by_nmf
 from lava_sc.core.model_selection import silhouette_of_runs
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
+from lava_sc.tl._runs import options_of_amf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import SeedLike
+    from lava_sc.core.amf.fit import Options
     from lava_sc.core.amf.target import Target
     from lava_sc.core.factorisations import Factorised
 
@@ -132,7 +133,7 @@ def compare_factorisations(
     target = make_target(C, min_localities=int(arguments.get("min_localities", 1)))
     _check_memory(target, n_modules, n_runs, n_jobs)
 
-    options = _options(adata, key, arguments)
+    options = options_of_amf(adata, key, arguments)
     how: dict[str, Any] = {"n_runs": n_runs, "rng": rng, "n_jobs": n_jobs}
     start = str(arguments.get("init", _DEFAULT_START))
     amf = by_amf(target, n_modules, options, init=start, **how)
@@ -154,19 +155,6 @@ def _known_number(n_modules: int | None, arguments: dict[str, Any], key: str) ->
         msg = f"Found no n_modules and no modules of lava_sc.tl.amf with key {key!r}, expected one of them; pass n_modules."
         raise ValueError(msg)
     return int(arguments["n_modules"])
-
-
-def _options(adata: AnnData, key: str, arguments: dict[str, Any]) -> Options:
-    """Those of the last call of ``tl.amf``, as files give them back, or else the defaults."""
-    options = Options()
-    for field in fields(Options):
-        value = arguments.get(field.name)
-        if value is not None and not isinstance(value, str):
-            options = replace(options, **{field.name: type(getattr(options, field.name))(value)})
-    if arguments.get("gamma") == "auto":
-        sweep = load(adata, key, "gamma_sweep")
-        options = replace(options, gamma=float(sweep.loc[sweep["chosen"].to_numpy(), "gamma"].iloc[0]))
-    return options
 
 
 def _check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None) -> None:

@@ -47,6 +47,10 @@ class TailMoments:
         """Those of some features, in the order of ``index``."""
         return TailMoments(self.s3[index], self.s4[index], self.s5[index])
 
+    def twice(self) -> TailMoments:
+        """Those of all features and, after them, of all again."""
+        return TailMoments(*(np.concatenate([sums, sums]) for sums in (self.s3, self.s4, self.s5)))
+
 
 def tail_moments(scores: FloatArray) -> TailMoments:
     """Power sums from centred scores (d, n) of any scale, a row per feature: ranks, values or residuals of either."""

@@ -104,7 +104,7 @@ def locality_correlations(
     n_jobs
         Number of threads; changes no number.
     """
-    n_features = source.shape[1]
+    n_features = source.shape[1] if null is None else null.shuffle.features_of(source.shape[1])
     fdr = None if fdr is not None and fdr >= 1 else fdr  # no p-value is too large
 
     def pairs_of(X: DataMatrix, locality: int, rows: IntArray, samples: IntArray) -> LocalityPairs:

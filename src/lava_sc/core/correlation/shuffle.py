@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numba import njit
 
+from lava_sc.core.correlation.scores import Scores
+
 if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.correlation.scores import Scores
 
 _FEWEST_ALIKE: Final = 20  # samples that are taken to have the same depth,
 _MOST_STRATA: Final = 20  # unless that makes more groups than this
@@ -52,6 +53,10 @@ class Shuffle:
         _hand_out(scores.values, scores.features, samples, order, starts, np.uint64(self.seed), shuffled)
         return replace(scores, values=shuffled)
 
+    def features_of(self, n_features: int) -> int:
+        """Number of features that D of them become."""
+        return n_features
+
     def _strata(self, samples: IntArray) -> tuple[IntArray, IntArray]:
         """Positions of the samples by depth, and where the groups of similar depth start and end."""
         n = len(samples)
@@ -61,6 +66,33 @@ class Shuffle:
         # ties by sample, so that the order of the samples in the locality does not matter
         order = np.lexsort((samples, self.depth[samples]))
         return order, np.linspace(0, n, n_strata + 1).round().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Decoys(Shuffle):
+    """Every feature as it is, and its shuffled copy as one more feature: the copy of feature f among D is D + f.
+
+    Attributes
+    ----------
+    n_features
+        D.
+    """
+
+    n_features: int = 0
+
+    def __call__(self, scores: Scores, samples: IntArray) -> Scores:
+        """Scores of the features, followed by those of their copies."""
+        copies = super().__call__(scores, samples)
+        return Scores(
+            np.concatenate([scores.features, copies.features + self.n_features]),
+            np.concatenate([scores.values, copies.values]),
+            scores.moments.twice(),
+            scores.n_effective,
+        )
+
+    def features_of(self, n_features: int) -> int:
+        """Number of features that D of them become."""
+        return 2 * n_features
 
 
 @dataclass(frozen=True)

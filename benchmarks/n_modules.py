@@ -1,0 +1,180 @@
+"""Whether `tl.choose_n_modules` finds the number of modules that is there, and none in noise.
+
+    python benchmarks/n_modules.py                         # all tables
+    python benchmarks/n_modules.py --table noise --seeds 5
+
+noise: data without modules, 20 seeds of each kind: PBMC 68k with every gene shuffled over all cells; independent Poisson counts
+with varying depth, normalised; Gaussian numbers. Where no correlation passes fdr at all, that is the answer.
+planted: `datasets.planted` with 2 to 8 modules, ten seeds, at its default strength and weaker: how often the number is right,
+how often another one is given as clear, and as unclear.
+real: the tables of MNIST, Kang, Xenium (UMAP and tissue) and PBMC 68k, with the choice and its reason.
+
+Data are read from the folder LAVA_SC_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from amf_data import data_folder, mnist
+from anndata import AnnData
+from scipy import sparse
+
+import lava_sc as lava
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NUMBERS = range(2, 12)
+QUICK: dict[str, Any] = {"n_runs": 5, "n_permutations": 10}
+
+
+def shuffled(rng: np.random.Generator) -> AnnData:
+    adata = lava.datasets.pbmc68k()
+    X = adata.X.toarray() if sparse.issparse(adata.X) else np.array(adata.X)
+    return AnnData(rng.permuted(X, axis=0).astype(np.float32), obsm={"X_pca": adata.obsm["X_umap"]})
+
+
+def poisson(rng: np.random.Generator, n_cells: int = 1500, n_genes: int = 300) -> AnnData:
+    depth = np.exp(rng.normal(0, 0.6, n_cells))
+    counts = rng.poisson(np.exp(rng.normal(0.5, 1, n_genes)) * depth[:, None])
+    total = counts.sum(axis=1) + rng.poisson(2000 * depth)
+    return embedded(np.log1p(counts / total[:, None] * 1e4), total)
+
+
+def gaussian(rng: np.random.Generator, n_cells: int = 1500, n_genes: int = 200) -> AnnData:
+    return embedded(rng.normal(size=(n_cells, n_genes)))
+
+
+def embedded(X: np.ndarray, total: np.ndarray | None = None) -> AnnData:
+    from sklearn.decomposition import PCA
+
+    adata = AnnData(X.astype(np.float32), obsm={"X_pca": PCA(2, random_state=0).fit_transform(X)})
+    if total is not None:
+        adata.obs["total_counts"] = total
+    return adata
+
+
+NOISE: dict[str, Callable[[np.random.Generator], AnnData]] = {
+    "shuffled": shuffled,
+    "poisson": poisson,
+    "gaussian": gaussian,
+}
+
+
+def answer(adata: AnnData, **options: Any) -> tuple[int, bool]:
+    """The number, and whether it is clear; 0 where no correlation passes fdr."""
+    try:
+        lava.tl.locality_corr(adata)
+    except ValueError as error:
+        if "correlations at fdr" not in str(error):
+            raise
+        return 0, True
+    lava.tl.choose_n_modules(adata, **options)
+    choice = adata.uns["lava"]["n_modules_choice"]
+    return choice["n_modules"], choice["clear"]
+
+
+def table_of_noise(n_seeds: int) -> None:
+    print(f"{'noise':10} {'0 modules':>10} {'others':30}")
+    for name, make in NOISE.items():
+        found = []
+        for seed in range(n_seeds):
+            adata = make(np.random.default_rng(seed))
+            lava.tl.localities(adata, n_neighbors=100, overlap=4)
+            found.append(answer(adata, n_modules=range(2, 6), **QUICK)[0])
+        others = [n for n in found if n]
+        print(f"{name:10} {found.count(0):4d} of {n_seeds:2d} {others!s:30}", flush=True)
+
+
+def table_of_planted(n_seeds: int) -> None:
+    print(f"{'strength':>8} {'modules':>8} {'right':>6} {'of these clear':>15} {'wrong, clear':>13} {'wrong, unclear':>15} {'0':>3}")
+    for strength in (1.0, 0.5, 0.35):
+        for n_modules in range(2, 9):
+            counts: collections.Counter[str] = collections.Counter()
+            for seed in range(n_seeds):
+                adata = lava.datasets.planted(n_modules=n_modules, n_genes=250, strength=strength, rng=seed)
+                lava.tl.localities(adata, n_neighbors=100)
+                n, clear = answer(adata, n_modules=NUMBERS, **QUICK)
+                right = n == n_modules
+                counts["right"] += right
+                counts["right, clear"] += right and clear
+                counts["none"] += n == 0
+                counts[f"wrong, {'clear' if clear else 'unclear'}"] += not right and n > 0
+            print(
+                f"{strength:8g} {n_modules:8d} {counts['right']:6d} {counts['right, clear']:15d} {counts['wrong, clear']:13d} "
+                f"{counts['wrong, unclear']:15d} {counts['none']:3d}",
+                flush=True,
+            )
+
+
+def stored(name: str, *, n_neighbors: int, use_rep: str | None = None, select: bool = True) -> AnnData:
+    import anndata
+
+    adata = anndata.read_h5ad(data_folder() / name)
+    lava.tl.localities(adata, n_neighbors=n_neighbors, use_rep=use_rep)
+    if select:
+        lava.pp.select_genes(adata, localities_key="lava")
+    lava.tl.locality_corr(adata)
+    return adata
+
+
+def digits() -> AnnData:
+    X, Z = mnist(70_000)
+    adata = AnnData(X, obsm={"X_umap": Z})
+    lava.tl.localities(adata, n_neighbors=3000, overlap=12)
+    lava.tl.locality_corr(adata)
+    return adata
+
+
+def pbmc() -> AnnData:
+    adata = lava.datasets.pbmc68k()
+    lava.tl.localities(adata, n_neighbors=100)
+    lava.tl.locality_corr(adata)
+    return adata
+
+
+XENIUM = "xenium_breast/xenium_breast_17k.h5ad"
+REAL: dict[str, Callable[[], AnnData]] = {
+    "pbmc68k": pbmc,
+    "kang": lambda: stored("kang_ifnb/kang_muscat_donors_1556.h5ad", n_neighbors=150),
+    "xenium, UMAP": lambda: stored(XENIUM, n_neighbors=300, use_rep="X_umap"),
+    "xenium, tissue": lambda: stored(XENIUM, n_neighbors=300, use_rep="spatial"),
+    "mnist": digits,
+}
+
+
+def tables_of_real(names: list[str]) -> None:
+    columns = ["loss", "cosine", "overestimation", "silhouette", "held_out", "explained", "weakest", "null_best"]
+    nulls = ["loss_null", "cosine_null", "silhouette_null"]
+    for name in names:
+        adata, began = REAL[name](), time.perf_counter()
+        lava.tl.choose_n_modules(adata, n_runs=5 if name == "mnist" else 10, n_permutations=5 if name == "mnist" else 20)
+        found = adata.uns["lava"]
+        print(f"{name}: {time.perf_counter() - began:.0f} s; {found['n_modules_choice']['reason']}")
+        print(found["n_modules"][[*columns, "n_beyond_null", *nulls]].round(3).to_string(), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=["noise", "planted", "real"], action="append", help="only this, may be repeated")
+    parser.add_argument("--data", choices=REAL, action="append", help="of the real ones only this, may be repeated")
+    parser.add_argument("--seeds", type=int, help="20 of noise and 10 of planted modules by default")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    tables = arguments.table or ["noise", "planted", "real"]
+    if "noise" in tables:
+        table_of_noise(arguments.seeds or 20)
+    if "planted" in tables:
+        table_of_planted(arguments.seeds or 10)
+    if "real" in tables:
+        tables_of_real(arguments.data or list(REAL))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""What speaks for each module, beside what shuffled genes give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from lava_sc import _validate
+from lava_sc._logging import logger
+from lava_sc._slots import load, load_params, store
+from lava_sc.core.amf.explained import explained
+from lava_sc.core.amf.target import make_target
+from lava_sc.core.decoys import false_discoveries, weights_with_decoys
+from lava_sc.core.number import beyond_chance
+from lava_sc.core.numbers import fit_nulls, squares
+from lava_sc.core.summary import gene_weights
+from lava_sc.tl._null import null_data
+from lava_sc.tl._runs import options_of_amf
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from scipy import sparse
+
+    from lava_sc._types import FloatArray, SeedLike
+    from lava_sc.core.amf.target import Target
+
+_N_RUNS: Final = 3  # of a fit with decoys
+
+
+def module_evidence(
+    adata: AnnData,
+    *,
+    n_permutations: int = 20,
+    n_decoys: int = 3,
+    threshold: float = 0.05,
+    depth_key: str | None = None,
+    rng: SeedLike = 0,
+    n_jobs: int | None = None,
+    key: str = "lava",
+    copy: bool = False,
+) -> AnnData | None:
+    """Hold each module, and its list of genes, against shuffled genes.
+
+    AMF finds modules in anything. Here each gene is shuffled within each locality, among the cells of a batch and of
+    similar depth, which leaves its values, ties and depth as they are and nothing for two genes to share; the same number of
+    modules is then looked for in these null data, and in the data with a shuffled copy of every gene beside it.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with modules from :func:`lava_sc.tl.amf`.
+    n_permutations
+        Null data sets; no p-value is below 1 / (``n_permutations`` + 1).
+    n_decoys
+        Draws of shuffled copies.
+    threshold
+        Genes with at least this fraction of the module's largest weight are its list, as in
+        :func:`lava_sc.tl.module_genes`.
+    depth_key
+        See :func:`lava_sc.tl.choose_n_modules`.
+    rng
+        Seed or generator.
+    n_jobs
+        Number of threads, all cores when ``None``; changes no number.
+    key
+        Key of the modules.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    ``None``, or the copy. Sets the following fields:
+
+    `adata.uns[key]["module_evidence"]`
+        Table, a row for each module: ``explained``, the share of the squared correlations of all localities that it accounts
+        for; ``null_best``, the largest such share (of the same total) of any module in the null data; ``beyond_null``, the
+        difference; ``p_value``, (1 + null data sets whose best module explains as much) / (1 + ``n_permutations``), which
+        holds for all modules at once; ``exceeds_chance``, whether it explains more than twice ``null_best``;
+        ``n_genes`` on its list; ``n_decoys``, shuffled copies on the list when they take part in the fit, on average over the
+        draws; ``fdr``, their number over that of the genes then on it, 1 where the module is not found again.
+    `adata.varm[f"{key}_gene_q"]`
+        (n_vars, M) least false-discovery rate of a list that ends with the gene, from the copies; NaN for genes
+        that were not selected.
+
+    Raises
+    ------
+    ValueError
+        If modules are missing, cells or genes were removed since, or an argument is out of range.
+
+    Notes
+    -----
+    Where correlations are kept by ``fdr``, the null keeps those that pass the same test or are as large as the least
+    that was kept in the locality, so that it has as many chance correlations as the data.
+
+    Examples
+    --------
+    >>> import lava_sc as lava
+    >>> adata = lava.datasets.planted(n_cells=500)
+    >>> lava.tl.explain(adata, 4, n_neighbors=100)
+    >>> lava.tl.module_evidence(adata, n_permutations=5, n_decoys=1)
+    >>> bool(adata.uns["lava"]["module_evidence"]["exceeds_chance"].all())
+    True
+    """
+    _validate.annotated(adata)
+    _validate.writable(adata, copy=copy)
+    modules, P = load(adata, key, "modules"), load(adata, key, "presences")
+    _check_arguments(n_permutations, n_decoys, threshold, n_jobs)
+    arguments = load_params(adata, key, "amf")
+    options = options_of_amf(adata, key, arguments)
+    how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs}
+    null, target = null_data(adata, key, depth_key, n_jobs), make_target(load(adata, key, "C"))
+    generator = np.random.default_rng(rng)
+    seeds, seeds_of_decoys = ([int(s) for s in generator.integers(2**63, size=n)] for n in (n_permutations, n_decoys))
+    n_modules, total = int(arguments["n_modules"]), squares(target)
+    fits = fit_nulls(null, seeds, [n_modules], options, n_runs=1, total=total, **how)
+    shares = _explained(target, P, modules) / total
+    draws = [weights_with_decoys(null, modules, options, n_runs=_N_RUNS, seed=seed, **how) for seed in seeds_of_decoys]
+
+    adata = adata.copy() if copy else adata
+    genes = load(adata, key, "genes")
+    lists, q = _lists(draws, gene_weights(modules, len(genes)), threshold)
+    table = _table(shares, np.array([fit.best for (fit,) in fits])).join(lists)
+    fields = {"module_evidence": table, "gene_q": _of_all_genes(adata, genes, q)}
+    logger.info("%d of %d modules exceed chance", int(table["exceeds_chance"].sum()), len(table))
+    params: dict[str, Any] = {
+        "n_permutations": int(n_permutations),
+        "n_decoys": int(n_decoys),
+        "threshold": float(threshold),
+        "depth_key": depth_key,
+        "rng": rng,
+    }
+    store(adata, key, "module_evidence", fields, params)
+    return adata if copy else None
+
+
+def _check_arguments(n_permutations: int, n_decoys: int, threshold: float, n_jobs: int | None) -> None:
+    _validate.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
+    _validate.in_range("n_decoys", n_decoys, 1, np.inf, integer=True)
+    _validate.in_range("threshold", threshold, 0, 1)
+    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+
+
+def _explained(target: Target, P: FloatArray, modules: sparse.csr_matrix) -> FloatArray:
+    M = modules[:, target.columns].toarray().astype(np.float32)
+    return explained(target, np.ascontiguousarray(P, dtype=np.float32), np.ascontiguousarray(M))
+
+
+def _table(shares: FloatArray, null: FloatArray) -> pd.DataFrame:
+    exceed = (null >= shares[:, None]).sum(axis=1)
+    return pd.DataFrame(
+        {
+            "explained": shares,
+            "null_best": null.max(),
+            "beyond_null": shares - null.max(),
+            "p_value": (1 + exceed) / (1 + len(null)),
+            "exceeds_chance": beyond_chance(shares, float(null.max())),
+        },
+        index=pd.Index([str(m) for m in range(len(shares))], name="module"),
+    )
+
+
+def _lists(
+    draws: Sequence[tuple[FloatArray, FloatArray]], weights: FloatArray, threshold: float
+) -> tuple[pd.DataFrame, FloatArray]:
+    """Genes and copies on each module's list, and the q-values of all genes, (D, M); means over the draws."""
+    chance = []
+    for genes, copies in draws:
+        least = np.maximum(threshold * genes.max(axis=0), np.finfo(float).tiny)
+        chance.append(((genes >= least).sum(axis=0), (copies >= least).sum(axis=0)))
+    n_genes, n_decoys = np.mean(chance, axis=0)
+    listed = (weights >= np.maximum(threshold * weights.max(axis=0), np.finfo(float).tiny)).sum(axis=0)
+    fdr = np.divide(n_decoys, n_genes, out=np.ones(len(n_genes)), where=n_genes > 0)  # not found again: all by chance
+    q = np.mean(
+        [
+            np.column_stack([false_discoveries(*of_one) for of_one in zip(genes.T, copies.T, strict=True)])
+            for genes, copies in draws
+        ],
+        axis=0,
+    )
+    lists = pd.DataFrame({"n_genes": listed, "n_decoys": n_decoys, "fdr": np.minimum(fdr, 1.0)})
+    lists.index = pd.Index([str(m) for m in range(len(lists))], name="module")
+    return lists, q
+
+
+def _of_all_genes(adata: AnnData, genes: Sequence[str], q: FloatArray) -> FloatArray:
+    values = np.full((adata.n_vars, q.shape[1]), np.nan)
+    values[adata.var_names.get_indexer(pd.Index(genes))] = q
+    return values
