@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from amf_data import data_folder, mnist
 from anndata import AnnData
-from scipy import sparse
 
 import lava_sc as lava
 
@@ -36,7 +35,7 @@ QUICK: dict[str, Any] = {"n_runs": 5, "n_permutations": 10}
 
 def shuffled(rng: np.random.Generator) -> AnnData:
     adata = lava.datasets.pbmc68k()
-    X = adata.X.toarray() if sparse.issparse(adata.X) else np.array(adata.X)
+    X = adata.to_df().to_numpy()
     return AnnData(rng.permuted(X, axis=0).astype(np.float32), obsm={"X_pca": adata.obsm["X_umap"]})
 
 
@@ -93,7 +92,9 @@ def table_of_noise(n_seeds: int) -> None:
 
 
 def table_of_planted(n_seeds: int) -> None:
-    print(f"{'strength':>8} {'modules':>8} {'right':>6} {'of these clear':>15} {'wrong, clear':>13} {'wrong, unclear':>15} {'0':>3}")
+    print(
+        f"{'strength':>8} {'modules':>8} {'right':>6} {'of these clear':>15} {'wrong, clear':>13} {'wrong, unclear':>15} {'0':>3}"
+    )
     for strength in (1.0, 0.5, 0.35):
         for n_modules in range(2, 9):
             counts: collections.Counter[str] = collections.Counter()
@@ -154,7 +155,9 @@ def tables_of_real(names: list[str]) -> None:
     nulls = ["loss_null", "cosine_null", "silhouette_null"]
     for name in names:
         adata, began = REAL[name](), time.perf_counter()
-        lava.tl.choose_n_modules(adata, n_runs=5 if name == "mnist" else 10, n_permutations=5 if name == "mnist" else 20)
+        lava.tl.choose_n_modules(
+            adata, n_runs=5 if name == "mnist" else 10, n_permutations=5 if name == "mnist" else 20
+        )
         found = adata.uns["lava"]
         print(f"{name}: {time.perf_counter() - began:.0f} s; {found['n_modules_choice']['reason']}")
         print(found["n_modules"][[*columns, "n_beyond_null", *nulls]].round(3).to_string(), flush=True)
@@ -162,7 +165,9 @@ def tables_of_real(names: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", choices=["noise", "planted", "real"], action="append", help="only this, may be repeated")
+    parser.add_argument(
+        "--table", choices=["noise", "planted", "real"], action="append", help="only this, may be repeated"
+    )
     parser.add_argument("--data", choices=REAL, action="append", help="of the real ones only this, may be repeated")
     parser.add_argument("--seeds", type=int, help="20 of noise and 10 of planted modules by default")
     arguments = parser.parse_args()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: A module exceeds chance when it explains so many times what the best module of any null data set does.
 TIMES_THE_NULL: Final = 2.0
+_NO_BEND: Final = 0.01  # of the loss without modules: as deep below the line no point has to lie
 _AS_DEEP: Final = 0.95  # of the deepest point below the line: there stability decides
 _SHARP: Final = 3.0  # times as steep before a clear elbow as behind it
 _STABLE: Final = 0.5  # silhouette from which clusters are taken to be there (Kaufman & Rousseeuw 1990)
@@ -38,6 +39,8 @@ class Curve:
         Of all runs' modules; NaN where it is not defined.
     n_beyond
         Modules of the best run that exceed chance.
+    fewest
+        Smallest number that may be chosen; the one before it only shows how the loss bends there.
     strongest, null_best
         What its strongest module explains, and the strongest of all null data sets, as shares of Σ C².
     """
@@ -49,6 +52,7 @@ class Curve:
     n_beyond: IntArray
     strongest: FloatArray
     null_best: FloatArray
+    fewest: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,14 @@ class Choice:
 
 
 def choose(curve: Curve) -> Choice:
-    """The number at the elbow among those at which all modules exceed chance."""
+    """The number at the elbow, or 0 if no module exceeds chance."""
     if curve.n_beyond.max() == 0:
         return _none(curve)
-    credible = curve.n_beyond >= curve.n_modules
-    if not credible.any():
-        return _fewer(curve)
-    depth = np.where(credible, _below_line(curve), -np.inf)
-    near = np.flatnonzero(depth >= _AS_DEEP * depth.max() if depth.max() > 0 else depth == depth.max())
+    depth = np.where(curve.n_modules >= curve.fewest, _below_line(curve), -np.inf)
+    if depth.max() > _NO_BEND * curve.loss_of_none:
+        near = np.flatnonzero(depth >= _AS_DEEP * depth.max())
+    else:
+        near = np.array([len(depth) - 1])
     at = int(near[np.argmax(np.nan_to_num(curve.silhouette[near], nan=-1.0))])
     return _clear(curve, at) if _is_clear(curve, at) else _unclear(curve, at, near)
 
@@ -102,14 +106,15 @@ def _slopes(curve: Curve, at: int) -> tuple[float, float]:
 def _is_clear(curve: Curve, at: int) -> bool:
     falls, further = _slopes(curve, at)
     stable = not curve.silhouette[at] < _STABLE  # NaN: a single module
-    return bool(falls >= _SHARP * further) and stable  # never with NaN
+    real = curve.n_beyond[at] >= curve.n_modules[at]
+    return bool(falls >= _SHARP * further and stable and real)  # never at the last number
 
 
 def _clear(curve: Curve, at: int) -> Choice:
     n, (falls, further) = int(curve.n_modules[at]), _slopes(curve, at)
     reason = (
         f"{n}: up to this number the loss falls by {falls:.2g} with a module, beyond it by {further:.2g}, and "
-        f"{_all_of(n)} {_more_than_chance(curve, at)}."
+        f"{_beyond(curve, at)}."
     )
     return Choice(n, clear=True, reason=reason)
 
@@ -120,20 +125,13 @@ def _unclear(curve: Curve, at: int, near: IntArray) -> Choice:
     among = f"the most stable of {some[0]} to {some[-1]}" if len(some) > 1 else "where it bends most"
     if at + 1 == len(curve.loss):
         why = "the loss still falls at the largest number that was tried"
+    elif curve.n_beyond[at] < n:
+        why = "not all modules exceed chance"
     elif curve.silhouette[at] < _STABLE:
         why = f"runs do not agree on their modules (silhouette {curve.silhouette[at]:.2f})"
     else:
         why = "the loss falls without a sharp bend"
-    reason = f"Unclear: {why}; {n} is {among}, and {_all_of(n)} {_more_than_chance(curve, at)}."
-    return Choice(n, clear=False, reason=reason)
-
-
-def _fewer(curve: Curve) -> Choice:
-    n = int(curve.n_beyond[0])
-    reason = (
-        f"Unclear: with {curve.n_modules[0]} modules, the fewest that were tried, {n} {'explains' if n == 1 else 'explain'} "
-        f"{TIMES_THE_NULL:g} times what the best module of shuffled genes does, and with none of the other numbers all do."
-    )
+    reason = f"Unclear: {why}; {n} is {among}, and {_beyond(curve, at)}."
     return Choice(n, clear=False, reason=reason)
 
 
@@ -146,12 +144,12 @@ def _none(curve: Curve) -> Choice:
     return Choice(0, clear=True, reason=reason)
 
 
-def _all_of(n: int) -> str:
-    return "the module explains" if n == 1 else f"all {n} explain"
-
-
-def _more_than_chance(curve: Curve, at: int) -> str:
-    return f"more than {TIMES_THE_NULL:g} times the {curve.null_best[at]:.2g} of the best module of shuffled genes"
+def _beyond(curve: Curve, at: int) -> str:
+    n, of = int(curve.n_beyond[at]), int(curve.n_modules[at])
+    some = "the module explains" if of == 1 else f"{'all' if n == of else f'{n} of'} {of} explain"
+    return (
+        f"{some} more than {TIMES_THE_NULL:g} times the {curve.null_best[at]:.2g} of the best module of shuffled genes"
+    )
 
 
 def beyond_chance(shares: FloatArray, null_best: float) -> BoolArray:

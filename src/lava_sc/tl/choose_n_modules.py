@@ -49,18 +49,19 @@ def choose_n_modules(
     """Choose the number of modules by loss, stability and chance.
 
     The paper looks for an elbow of the loss over numbers of modules, and lets stability decide where it is ambiguous
-    (Section 2.3). The same is done here, with the null beside it: among the numbers at which every module explains more than
-    twice what any module of shuffled genes does, the loss decides by the point that lies deepest below the line from no module
-    at all to the largest number, and among those nearly as deep the silhouette of the runs' modules. When no
-    module exceeds chance the number is 0. When the loss has no sharp bend, or runs disagree, a number is given, but
-    called unclear.
+    (Section 2.3). The same is done here, with the null beside it: the point of the loss that lies deepest below the line from no
+    module at all to the largest number is taken, and among those nearly as deep the one at which the runs' modules
+    have the highest silhouette. When no module explains more than twice what the best module of shuffled genes does,
+    the number is 0. When the loss has no sharp bend, runs disagree, or some modules are no better than shuffled genes, a number is
+    given, but called unclear.
 
     Parameters
     ----------
     adata
         Annotated data with correlations from :func:`lava_sc.tl.locality_corr`.
     n_modules
-        Numbers to try, at least 1; those above the number of localities are left out.
+        Numbers to try, at least 1; those above the number of localities are left out. The one before the smallest is fitted
+        as well, since the loss may bend at the smallest; it is not chosen.
     n_runs
         Runs with each number, see :func:`lava_sc.tl.amf`.
     n_permutations
@@ -125,13 +126,16 @@ def choose_n_modules(
     _validate.writable(adata, copy=copy)
     C = load(adata, key, "C")
     numbers = _numbers(n_modules, C.shape[0])
+    fewest, numbers = numbers[0], sorted({max(numbers[0] - 1, 1), *numbers})
     _check_arguments(n_runs, n_permutations, nu, gamma, init, n_jobs)
     null, target, options = null_data(adata, key, depth_key, n_jobs), make_target(C), Options(float(nu), float(gamma))
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
     how: dict[str, Any] = {"init": init, "n_jobs": n_jobs}
     tried = [try_number(target, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
 
-    first, best, choice = _against_chance(null, tried, target, n_permutations, int(seed), options=options, **how)
+    first, best, choice = _against_chance(
+        null, tried, target, fewest, n_permutations, int(seed), options=options, **how
+    )
     _report(choice)
 
     adata = adata.copy() if copy else adata
@@ -177,7 +181,7 @@ def _check_arguments(n_runs: int, n_permutations: int, nu: float, gamma: float, 
 
 
 def _against_chance(
-    null: NullData, tried: Sequence[Tried], target: Target, n_permutations: int, seed: int, **how: Any
+    null: NullData, tried: Sequence[Tried], target: Target, fewest: int, n_permutations: int, seed: int, **how: Any
 ) -> tuple[list[list[NullFit]], dict[int, float], Choice]:
     """Fits of the first null data sets, the best null module with each number, and the choice."""
     seeds = [int(s) for s in np.random.default_rng([seed, 1]).integers(2**63, size=n_permutations)]
@@ -187,7 +191,7 @@ def _against_chance(
     best = {number: max(fits[k].best for fits in first) for k, number in enumerate(numbers)}
     settled: set[int] = set()
     while True:
-        choice = choose(_curve(target, tried, best))
+        choice = choose(_curve(target, tried, best, fewest))
         if choice.n_modules not in best or choice.n_modules in settled:
             return first, best, choice
         others = fit_nulls(null, seeds[N_NULLS_OF_CURVE:], [choice.n_modules], n_runs=1, **how)
@@ -195,7 +199,7 @@ def _against_chance(
         settled.add(choice.n_modules)
 
 
-def _curve(target: Target, tried: Sequence[Tried], best: Mapping[int, float]) -> Curve:
+def _curve(target: Target, tried: Sequence[Tried], best: Mapping[int, float], fewest: int) -> Curve:
     return Curve(
         n_modules=np.array([one.n_modules for one in tried]),
         loss=np.array([one.found.runs[one.found.best].quality.loss for one in tried]),
@@ -204,6 +208,7 @@ def _curve(target: Target, tried: Sequence[Tried], best: Mapping[int, float]) ->
         n_beyond=np.array([beyond_chance(one.explained, best[one.n_modules]).sum() for one in tried]),
         strongest=np.array([one.explained.max() for one in tried]),
         null_best=np.array([best[one.n_modules] for one in tried]),
+        fewest=fewest,
     )
 
 
