@@ -19,9 +19,10 @@ import warnings
 import numpy as np
 from amf_data import DATA, made
 from scipy.optimize import linear_sum_assignment
-from starts import DEFAULT_START, runs_of, silhouette, unit
+from starts import DEFAULT_START, runs_of, unit
 
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.model_selection import silhouette_of_runs
 from lava_sc.core.summary import co_presence
 
 GAMMAS = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -46,7 +47,7 @@ def main() -> None:
             main_term, cosine, over = np.median([(q.main_term, q.cosine, q.overestimation) for q in qualities], axis=0)
             bits = np.median([run.co_presence for run in found.runs])
             weight = np.median([(q.loss - q.main_term) / q.main_term for q in qualities])
-            same = silhouette([run.M for run in found.runs if run.M is not None])
+            same = silhouette_of_runs([run.M for run in found.runs if run.M is not None])
             row = f"{main_term:7.4f} {cosine:6.3f} {over:6.2f} {bits:6.2f} {same:10.2f} {weight:6.2f}"
             if one.modules is not None and one.presences is not None:
                 M = np.zeros((len(found.factors[1]), target.n_pairs))

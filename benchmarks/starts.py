@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from amf_data import DATA, made
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import silhouette_score
 
 import lava_sc as lava
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.runs import run_many
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.model_selection import silhouette_of_runs
 from lava_sc.core.summary import co_presence
 
 if TYPE_CHECKING:
@@ -59,36 +59,6 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(norms > 0, norms, 1)
 
 
-def silhouette(runs: list[np.ndarray]) -> float:
-    """Cosine silhouette of all runs' modules, (M, J) each, in as many clusters as a run has modules (METHOD, section 3).
-
-    The clusters are those of M-medoids with the lowest total distance that is reached from the modules of any one run.
-    """
-    X = unit(np.concatenate(runs))
-    distances = np.clip(1 - X @ X.T, 0, 2).astype(np.float64)
-    np.fill_diagonal(distances, 0)
-    ends = np.cumsum([len(M) for M in runs])
-    found = [medoids(distances, np.arange(end - len(M), end)) for M, end in zip(runs, ends, strict=True)]
-    labels = min(found, key=lambda centres: distances[:, centres].min(axis=1).sum())
-    clusters = distances[:, labels].argmin(axis=1)
-    if not 1 < len(np.unique(clusters)) < len(X):
-        return float("nan")
-    return float(silhouette_score(distances, clusters, metric="precomputed"))
-
-
-def medoids(distances: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """M-medoids from some centres: members go to the nearest, and the member that is nearest to all others is the next."""
-    while True:
-        clusters = distances[:, centres].argmin(axis=1)
-        clusters[centres] = np.arange(len(centres))
-        members = [np.flatnonzero(clusters == k) for k in range(len(centres))]
-        moved = np.array([own[distances[np.ix_(own, own)].sum(axis=0).argmin()] for own in members])
-        totals = [distances[:, some].min(axis=1).sum() for some in (moved, centres)]
-        if totals[0] >= totals[1]:
-            return centres
-        centres = moved
-
-
 def runs_of(
     target: Target, n_modules: int, n_runs: int, *, init: str, engines: EngineFactory | None = None, **options: Any
 ) -> Runs:
@@ -106,7 +76,7 @@ def figures(found: Runs, seconds: float) -> str:
         ],
         axis=0,
     )
-    same = silhouette([run.M for run in runs if run.M is not None])
+    same = silhouette_of_runs([run.M for run in runs if run.M is not None])
     return (
         f"{np.median(loss):8.4f} [{loss.min():.4f}, {loss.max():.4f}] {main:8.4f} {cosine:6.2f} {over:6.2f} {bits:6.2f} "
         f"{same:10.2f} {epochs:7.0f} {seconds / len(runs):8.2f}"

@@ -68,10 +68,13 @@ FIELDS: dict[str, dict[str, list[str]]] = {
         "obs": ["{key}_in_degree", "{key}_locality_in_degree"],
     },
     "locality_corr": {"uns": ["genes", "defined", "C", "evidence"]},
+    "choose_n_modules": {"uns": ["n_modules", "n_modules_choice"]},
     "amf": {"uns": ["modules", "presences", "runs"], "obsm": ["{key}_presences"], "varm": ["{key}_gene_weights"]},
     "finetune_presences": {"uns": ["presences_amf", "finetuning"]},  # may be left out, so it is in none either
     "co_presence": {"uns": ["co_presence", "module_entropy"]},  # in no chain, as all that may be left out
+    "stability": {"uns": ["stability", "stability_cosines"]},
     "factorisations": {"uns": ["factorisations"]},
+    "module_evidence": {"uns": ["module_evidence"], "varm": ["{key}_gene_q"]},
     "module_genes": {"uns": ["module_genes"]},
     "ora": {"uns": ["ora"]},
 }

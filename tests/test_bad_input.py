@@ -106,6 +106,7 @@ def levels_with_gap(n: int) -> pd.Categorical:
 
 
 LOCALITIES, CORR, AMF = lava.tl.localities, lava.tl.locality_corr, lava.tl.amf
+CHOOSE = lava.tl.choose_n_modules
 GENES, ORA, SELECT = lava.tl.module_genes, lava.tl.ora, lava.pp.select_genes
 NAN, INF = float("nan"), float("inf")
 FEWEST = r"expected genes that are expressed in at least 15 of a locality's 60 cells"
@@ -295,7 +296,38 @@ BAD: dict[str, Bad] = {
     "no modules": Bad(AMF, "locality_corr", {"n_modules": 0}, r"n_modules=0, expected a whole number between 1 and 15"),
     "more modules than localities": Bad(AMF, "locality_corr", {"n_modules": 16}, r"n_modules=16, .*between 1 and 15"),
     "half a module": Bad(AMF, "locality_corr", {"n_modules": 2.5}, r"n_modules=2\.5, expected a whole number"),
-    "modules not said": Bad(AMF, "locality_corr", {"n_modules": None}, r"n_modules=None, expected a whole number"),
+    "modules neither said nor chosen": Bad(
+        AMF, "locality_corr", {"n_modules": None}, r'"n_modules_choice"\] is missing.*choose_n_modules; call it first'
+    ),
+    "choice without correlations": Bad(CHOOSE, "localities", {}, r'uns\["lava"\]\["C"\] is missing.*locality_corr'),
+    "choice among nothing": Bad(
+        CHOOSE, "locality_corr", {"n_modules": []}, r"no number in n_modules, expected at least"
+    ),
+    "choice of none": Bad(CHOOSE, "locality_corr", {"n_modules": [0, 1]}, r"n_modules=0, expected .* at least 1"),
+    "choice of half a module": Bad(CHOOSE, "locality_corr", {"n_modules": [1.5]}, r"n_modules=1\.5, expected a whole"),
+    "choice of more modules than localities": Bad(
+        CHOOSE, "locality_corr", {"n_modules": [30, 40]}, r"n_modules of at least 30, .*15 localities; lower it"
+    ),
+    "choice by one run": Bad(CHOOSE, "locality_corr", {"n_runs": 1}, r"n_runs=1, expected .* at least 2"),
+    "choice without null": Bad(CHOOSE, "locality_corr", {"n_permutations": 0}, r"n_permutations=0, .*at least 1"),
+    "choice with unknown depth": Bad(CHOOSE, "locality_corr", {"depth_key": "deep"}, r"column of adata\.obs 'deep'"),
+    "choice with depth in categories": Bad(
+        CHOOSE, "locality_corr", {"depth_key": "region"}, r"categories in adata\.obs\['region'\], expected numbers"
+    ),
+    "choice from another start": Bad(CHOOSE, "locality_corr", {"init": "svd"}, r"init='svd', expected one of"),
+    "evidence without modules": Bad(
+        lava.tl.module_evidence, "locality_corr", {}, r'uns\["lava"\]\["modules"\] is missing.*lava_sc\.tl\.amf'
+    ),
+    "evidence without null": Bad(
+        lava.tl.module_evidence, "amf", {"n_permutations": 0}, r"n_permutations=0, .*at least 1"
+    ),
+    "evidence without decoys": Bad(lava.tl.module_evidence, "amf", {"n_decoys": 0}, r"n_decoys=0, .*at least 1"),
+    "evidence beyond the largest weight": Bad(
+        lava.tl.module_evidence, "amf", {"threshold": 2}, r"threshold=2, .*between 0 and 1"
+    ),
+    "picture of no choice": Bad(
+        lava.pl.n_modules, "amf", {}, r'uns\["lava"\]\["n_modules"\] is missing.*choose_n_modules'
+    ),
     "nu below 1": Bad(AMF, "locality_corr", {"n_modules": 2, "nu": 0.5}, r"nu=0\.5, expected a number of at least 1"),
     "negative gamma": Bad(AMF, "locality_corr", {"n_modules": 2, "gamma": -1}, r"gamma=-1, .*at least 0; change gamma"),
     "gamma in words": Bad(
@@ -327,6 +359,40 @@ BAD: dict[str, Bad] = {
     "no patience": Bad(AMF, "locality_corr", {"n_modules": 2, "patience": 0}, r"patience=0, .*at least 1"),
     "tolerance above 1": Bad(AMF, "locality_corr", {"n_modules": 2, "tol": 2}, r"tol=2, .*between 0 and 1"),
     "threshold above 1": Bad(GENES, "amf", {"threshold": 5}, r"threshold=5, expected a number between 0 and 1"),
+    # stability
+    **{
+        f"one repetition, {name}": Bad(
+            lava.tl.stability, "amf", {name: 1}, rf"{name}=1, expected a whole number of at least 2; change"
+        )
+        for name in ("n_placements", "n_runs")
+    },
+    "no resample": Bad(lava.tl.stability, "amf", {"n_resamples": 0}, r"n_resamples=0, .*of at least 1; change"),
+    "more localities than cells, repeated": Bad(
+        lava.tl.stability,
+        "amf",
+        {"overlaps": [3, 90]},
+        r"overlaps=90 with n_neighbors=60, .*450 localities, .*lower it",
+    ),
+    "two donors": Bad(
+        lava.tl.stability,
+        "amf",
+        {"donor_key": "donor"},
+        r"2 donors in adata\.obs\['donor'\], expected at least 3 to draw from; leave donor_key out",
+        set_obs("donor", lambda n: np.arange(n) % 2),
+    ),
+    "a cell without a donor": Bad(
+        lava.tl.stability,
+        "amf",
+        {"donor_key": "donor"},
+        r"1 cells without a donor in adata\.obs\['donor'\], expected one for each; drop",
+        set_obs("donor", levels_with_gap),
+    ),
+    "stability before modules": Bad(
+        lava.tl.stability,
+        "locality_corr",
+        {},
+        r'uns\["lava"\]\["modules"\] is missing.*lava_sc\.tl\.amf; call it first',
+    ),
     # co-presence and comparison
     "negative presence sum": Bad(
         lava.tl.co_presence,

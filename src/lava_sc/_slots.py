@@ -91,6 +91,7 @@ STEPS: Final[Mapping[str, Step]] = {
         builds_on="finetune_presences",
         fields={"co_presence": "uns", "module_entropy": "uns"},
     ),
+    "stability": Step("lava_sc.tl.stability", builds_on="amf", fields={"stability": "uns", "stability_cosines": "uns"}),
     "factorisations": Step(
         "lava_sc.tl.compare_factorisations", builds_on="locality_corr", fields={"factorisations": "uns"}
     ),

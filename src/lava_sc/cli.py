@@ -151,7 +151,9 @@ def _add_genes(run: argparse.ArgumentParser) -> None:
 
 def _add_modules(run: argparse.ArgumentParser) -> None:
     modules = run.add_argument_group("modules")
-    modules.add_argument("--n-modules", type=int, metavar="M", help="number of modules (default: 9)")
+    modules.add_argument(
+        "--n-modules", type=int, metavar="M", help="number of modules (default: chosen by loss, stability and chance)"
+    )
     modules.add_argument(
         "--gamma",
         type=_gamma,
@@ -287,9 +289,12 @@ def _write(adata: AnnData, path: Path) -> None:
 
 
 def _print_modules(adata: AnnData, key: str, gene_symbols: str | None = None) -> None:
-    from lava_sc._slots import load
+    from lava_sc._slots import has, load
     from lava_sc.report.summary import describe_modules
 
+    if not has(adata, key, "modules"):
+        print(load(adata, key, "n_modules_choice")["reason"])
+        return
     modules = describe_modules(adata, key, groups=None, gene_symbols=gene_symbols, n_genes=_SHOWN_GENES)
     total = len(load(adata, key, "presences"))
     for module in modules:

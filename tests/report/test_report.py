@@ -62,7 +62,8 @@ def test_page_names_genes_groups_and_numbers(page, explained):
         strongest = lava.get.module(explained, m).index[0]
         assert strongest in text
     assert f"{explained.uns['lava']['C'].nnz:,}" in text
-    assert "not tested here" in text
+    assert "was not tested" in text
+    assert "given, not chosen" in text
     assert plt.get_fignums() == []
 
 
@@ -93,3 +94,35 @@ def test_report_before_the_modules_says_what_to_call(tmp_path):
     adata = lava.datasets.planted(n_cells=50)
     with pytest.raises(ValueError, match=r"lava_sc\.tl\.module_genes"):
         lava.report(adata, tmp_path / "page.html")
+
+
+def text_of(path) -> str:
+    return re.sub(r"\s+", " ", Page(path.read_text(encoding="utf-8")).text)
+
+
+@pytest.mark.filterwarnings("ignore:Number of modules")
+def test_choice_and_evidence_are_told(explained, tmp_path):
+    adata = explained.copy()
+    lava.tl.choose_n_modules(adata, [1, 2, 3], n_runs=2, n_permutations=2)
+    lava.tl.amf(adata, n_runs=2)
+    lava.tl.module_genes(adata)
+    lava.tl.module_evidence(adata, n_permutations=2, n_decoys=1)
+    text = text_of(lava.report(adata, tmp_path / "page.html"))
+    assert adata.uns["lava"]["n_modules_choice"]["reason"] in text
+    exceeding, all_of_them = adata.uns["lava"]["module_evidence"]["exceeds_chance"].agg(["sum", "size"])
+    assert f"{exceeding} of {all_of_them} modules explain more than twice" in text
+
+
+@pytest.mark.filterwarnings("ignore:Number of modules")
+def test_page_without_modules(tmp_path):
+    rng = np.random.default_rng(0)
+    adata = lava.datasets.planted(n_cells=400, n_modules=0, n_genes=60)
+    adata.X = rng.uniform(size=adata.shape).astype(np.float32)
+    lava.tl.localities(adata, n_neighbors=100)
+    lava.tl.locality_corr(adata, fdr=0.5)
+    lava.tl.choose_n_modules(adata, [1, 2], n_runs=2, n_permutations=10)
+    choice = adata.uns["lava"]["n_modules_choice"]
+    assert choice["n_modules"] == 0
+    text = text_of(lava.report(adata, tmp_path / "page.html"))
+    assert choice["reason"] in text
+    assert "No modules" in text

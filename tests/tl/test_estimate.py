@@ -72,7 +72,7 @@ def test_sizes_of_a_small_case_are_exact(kwargs: dict[str, Any]) -> None:
     adata = richer_toy()
     table = lava.tl.estimate(adata, **FAST, **kwargs)
     results = done(adata, **kwargs).uns["lava"]
-    assert table.index.tolist() == ["localities", "locality_corr", "amf"]
+    assert table.index.tolist() == ["localities", "locality_corr", "choose_n_modules", "amf"]
     assert table.attrs["n_localities"] == len(results["probes"])
     assert table.attrs["n_neighbors"] == 60
     assert table.attrs["n_genes"] == len(results["genes"])
@@ -94,7 +94,7 @@ def test_genes_are_selected_where_none_are_given() -> None:
     for n_top_genes in (None, 20):
         table = lava.tl.estimate(adata, n_top_genes=n_top_genes, **FAST)
         explained = lava.tl.explain(adata, 2, n_top_genes=n_top_genes, n_runs=1, copy=True, **FAST)
-        assert table.index.tolist() == ["localities", "select_genes", "locality_corr", "amf"]
+        assert table.index.tolist() == ["localities", "select_genes", "locality_corr", "choose_n_modules", "amf"]
         assert table.attrs["n_genes"] == explained.var["lava_genes"].sum()
         assert table.attrs["n_nonzero"] == pytest.approx(explained.uns["lava"]["C"].nnz, rel=0.2)
 
@@ -129,7 +129,9 @@ def test_table() -> None:
     assert table.attrs["available_gb"] == pytest.approx(resources.memory_available() / 1e9, rel=0.5)
     more = lava.tl.estimate(toy(), 6, n_runs=4, **FAST)
     assert more.loc["amf", "memory_gb"] > table.loc["amf", "memory_gb"]
-    assert lava.tl.estimate(toy(), **FAST).attrs["n_modules"] == 9
+    chosen = lava.tl.estimate(toy(), n_runs=4, **FAST)
+    assert chosen.loc["choose_n_modules", "seconds"] > 10 * table.loc["amf", "seconds"]  # numbers up to 15
+    assert chosen.loc["amf", "seconds"] == 0  # its runs are those of the choice
     assert lava.tl.estimate(toy(), n_neighbors=150).attrs["n_modules"] == 6  # as many as there are localities
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import logging
 import re
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,13 +79,28 @@ def test_genes_are_selected_anew_unless_given() -> None:
     assert set(adata.uns["lava"]["genes"]) == set(adata.var_names[adata.var["lava_genes"]]) != set()
 
 
-@pytest.mark.parametrize(("n_neighbors", "expected"), [(150, 6), (60, 9)])
-def test_default_number_of_modules(n_neighbors: int, expected: int, caplog: pytest.LogCaptureFixture) -> None:
-    adata = toy()
-    with caplog.at_level(logging.INFO, logger="lava_sc"):
-        lava.tl.explain(adata, n_neighbors=n_neighbors, n_runs=1, n_jobs=1)
-    assert adata.uns["lava"]["params"]["amf"]["n_modules"] == expected
-    assert f"n_modules not given: {expected}" in caplog.text
+def test_number_of_modules_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the arguments that explain takes, and none when none exceeds chance."""
+    from importlib import import_module
+
+    asked = {}
+
+    def choose(adata: AnnData, *, key: str, **arguments: Any) -> None:
+        asked.update(arguments)
+        lava.tl.choose_n_modules(adata, [2, 3], n_runs=2, n_permutations=1, key=key)
+        adata.uns[key]["n_modules_choice"]["n_modules"] = answer
+
+    monkeypatch.setattr(import_module("lava_sc.tl.explain"), "choose_n_modules", choose)
+    for answer in (3, 0):
+        adata = toy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            lava.tl.explain(adata, **(FAST | {"n_runs": 3}), gamma=0.5, rng=4)
+        assert (asked["n_runs"], asked["gamma"], asked["rng"]) == (3, 0.5, 4)
+        assert ("modules" in adata.uns["lava"]) == (answer > 0)
+        assert "module_genes" in adata.uns["lava"] if answer else "C" in adata.uns["lava"]
+        if answer:
+            assert adata.uns["lava"]["params"]["amf"]["n_modules"] == answer
 
 
 def test_without_gene_sets_nothing_is_tested_and_nothing_stale_is_left(explained_toy: AnnData) -> None:

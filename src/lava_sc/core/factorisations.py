@@ -11,7 +11,7 @@ import numpy as np
 
 from lava_sc.core._parallel import thread_map
 from lava_sc.core.amf.engine import ABSOLUTE, CC, CH, HH, N_SUMS, OVER
-from lava_sc.core.amf.loss import Quality, batch_loss
+from lava_sc.core.amf.loss import quality_of_sums
 from lava_sc.core.amf.run import canonical
 from lava_sc.core.amf.runs import run_many
 from lava_sc.core.summary import co_presence, module_entropies
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.fit import Options
+    from lava_sc.core.amf.loss import Quality
     from lava_sc.core.amf.target import Target
 
 #: Updates of NMF at most; it ends sooner once ten of them gain less than 1e-4 of the first error, scikit-learn's tolerance.
@@ -144,12 +145,7 @@ def quality_of_sum(target: Target, W: FloatArray, H: FloatArray, *, nu: float, g
         rows = slice(k, k + step)
         c, hat = C[rows].toarray(), W[rows] @ H
         weighted[rows], plain[rows] = (_row_sums(c, hat, weight) for weight in (nu, 1.0))
-    whole, unweighted = (
-        batch_loss(sums, target.locality_weights, n_pairs=target.n_pairs, gamma=gamma) for sums in (weighted, plain)
-    )
-    correlated, (error, over) = target.locality_weights > 0, plain[:, [ABSOLUTE, OVER]].sum(axis=0)
-    cosine = float(unweighted.cosine[correlated].mean()) if correlated.any() else 0.0
-    return Quality(whole.loss, whole.main_term, cosine, float(over / error) if error > 0 else 0.0)
+    return quality_of_sums(target, weighted, plain, gamma=gamma)
 
 
 def _row_sums(c: FloatArray, hat: FloatArray, nu: float) -> FloatArray:

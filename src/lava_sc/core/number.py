@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: A module exceeds chance when it explains so many times what the best module of any null data set does.
 TIMES_THE_NULL: Final = 2.0
-_NO_BEND: Final = 0.01  # of the loss without modules: as deep below the line no point has to lie
+_NO_BEND: Final = 0.05  # of the loss without modules: as deep below the line no point has to lie
 _AS_DEEP: Final = 0.95  # of the deepest point below the line: there stability decides
 _SHARP: Final = 3.0  # times as steep before a clear elbow as behind it
 _STABLE: Final = 0.5  # silhouette from which clusters are taken to be there (Kaufman & Rousseeuw 1990)
@@ -74,17 +74,22 @@ class Choice:
     reason: str
 
 
-def choose(curve: Curve) -> Choice:
-    """The number at the elbow, or 0 if no module exceeds chance."""
-    if curve.n_beyond.max() == 0:
-        return _none(curve)
+def elbow(curve: Curve) -> IntArray:
+    """Positions of the numbers near the elbow, the one to take first."""
     depth = np.where(curve.n_modules >= curve.fewest, _below_line(curve), -np.inf)
-    if depth.max() > _NO_BEND * curve.loss_of_none:
-        near = np.flatnonzero(depth >= _AS_DEEP * depth.max())
-    else:
-        near = np.array([len(depth) - 1])
-    at = int(near[np.argmax(np.nan_to_num(curve.silhouette[near], nan=-1.0))])
-    return _clear(curve, at) if _is_clear(curve, at) else _unclear(curve, at, near)
+    if depth.max() <= _NO_BEND * curve.loss_of_none:
+        return np.array([len(depth) - 1])
+    near = np.flatnonzero(depth >= _AS_DEEP * depth.max())
+    return near[np.argsort(-np.nan_to_num(curve.silhouette[near], nan=-1.0), kind="stable")]
+
+
+def choose(curve: Curve) -> Choice:
+    """The number at the elbow, or 0 if none of its modules exceeds chance."""
+    near = elbow(curve)
+    at = int(near[0])
+    if curve.n_beyond[at] == 0:
+        return _none(curve, at)
+    return _clear(curve, at) if _is_clear(curve, at) else _unclear(curve, at, np.sort(near))
 
 
 def _below_line(curve: Curve) -> FloatArray:
@@ -135,11 +140,11 @@ def _unclear(curve: Curve, at: int, near: IntArray) -> Choice:
     return Choice(n, clear=False, reason=reason)
 
 
-def _none(curve: Curve) -> Choice:
-    at = int(np.argmax(curve.strongest - TIMES_THE_NULL * curve.null_best))
+def _none(curve: Curve, at: int) -> Choice:
     reason = (
-        f"0: no module exceeds chance; the strongest explains {curve.strongest[at]:.2g} of the squared correlations, the "
-        f"best module of shuffled genes {curve.null_best[at]:.2g}, and {TIMES_THE_NULL:g} times as much was asked for."
+        f"0: no module exceeds chance; of {curve.n_modules[at]} the strongest explains {curve.strongest[at]:.2g} of the squared "
+        f"correlations, the best module of shuffled genes {curve.null_best[at]:.2g}, and {TIMES_THE_NULL:g} times as much was "
+        f"asked for."
     )
     return Choice(0, clear=True, reason=reason)
 

@@ -8,8 +8,10 @@ from lava_sc.pl.localities import localities
 from lava_sc.pl.locality_similarity import locality_similarity
 from lava_sc.pl.locality_size import locality_size
 from lava_sc.pl.modules import modules
+from lava_sc.pl.n_modules import n_modules
 from lava_sc.pl.presences import presences
 from lava_sc.pl.reconstruction import reconstruction
+from lava_sc.pl.stability import stability
 
 __all__ = [
     "centrality",
@@ -18,6 +20,8 @@ __all__ = [
     "locality_similarity",
     "locality_size",
     "modules",
+    "n_modules",
     "presences",
     "reconstruction",
+    "stability",
 ]

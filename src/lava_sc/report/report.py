@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 
 from lava_sc import _validate
-from lava_sc._slots import all_params, load
+from lava_sc._slots import all_params, has, load
 from lava_sc.report.summary import describe_modules
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def report(
     Parameters
     ----------
     adata
-        Annotated data with module genes, e.g. from :func:`lava_sc.tl.explain`; not changed.
+        Annotated data with module genes, e.g. from :func:`lava_sc.tl.explain`, or with the answer that there are no modules;
+        not changed.
     path
         File to write; an existing one is replaced.
     groupby
@@ -83,18 +84,29 @@ def report(
 
     _validate.annotated(adata)
     _validate.in_range("n_genes", n_genes, 1, np.inf, integer=True)
-    load(adata, key, "module_genes")
+    choice = load(adata, key, "n_modules_choice") if has(adata, key, "n_modules_choice") else None
+    without = choice is not None and choice["n_modules"] == 0 and not has(adata, key, "modules")
+    if not without:
+        load(adata, key, "module_genes")
     groups = _groups(adata, groupby)
+    runs = [] if without else load(adata, key, "runs").to_dict("records")
     context = {
         "title": title,
         "summary": _summary(adata, key),
-        "modules": describe_modules(adata, key, groups=groups, gene_symbols=gene_symbols, n_genes=n_genes),
+        "modules": []
+        if without
+        else describe_modules(adata, key, groups=groups, gene_symbols=gene_symbols, n_genes=n_genes),
+        "choice": choice,
+        "exceeding": _exceeding(adata, key),
         "groupby": None if groups is None else groups.name,
         "pictures": {
-            "modules": _png(pl.modules(adata, basis=basis, gene_symbols=gene_symbols, key=key, show=False)),
+            "modules": ""
+            if without
+            else _png(pl.modules(adata, basis=basis, gene_symbols=gene_symbols, key=key, show=False)),
             "localities": _png(pl.localities(adata, basis=basis, key=key, show=False)),
         },
-        "runs": load(adata, key, "runs").to_dict("records"),
+        "runs": runs,
+        "best": next((run for run in runs if run["best"]), None),
         "params": all_params(adata, key),
         "versions": {"lava_sc": __version__}
         | {name: version(name) for name in ("anndata", "scanpy", "numpy", "scipy")},
@@ -115,8 +127,7 @@ def _groups(adata: AnnData, groupby: str | None) -> pd.Series | None:
 
 
 def _summary(adata: AnnData, key: str) -> dict[str, Any]:
-    evidence, runs = load(adata, key, "evidence"), load(adata, key, "runs")
-    best = runs.loc[runs["best"].to_numpy(dtype=bool)].iloc[0]
+    evidence = load(adata, key, "evidence")
     return {
         "n_cells": adata.n_obs,
         "n_genes": len(load(adata, key, "genes")),
@@ -125,9 +136,14 @@ def _summary(adata: AnnData, key: str) -> dict[str, Any]:
         "n_kept": int(evidence["n_kept_pairs"].sum()),
         "n_empty": int((evidence["n_kept_pairs"] == 0).sum()),
         "loss_per_neighbor": float(load(adata, key, "placement")["loss_per_neighbor"]),
-        "cosine": float(best["cosine"]),
-        "overestimation": float(best["overestimation"]),
     }
+
+
+def _exceeding(adata: AnnData, key: str) -> int | None:
+    """How many modules exceed chance; ``None`` if that was not tested."""
+    if not has(adata, key, "module_evidence"):
+        return None
+    return int(load(adata, key, "module_evidence")["exceeds_chance"].sum())
 
 
 def _png(drawn: Figure | Axes | None) -> str:

@@ -15,6 +15,7 @@ from lava_sc.tl.locality_size import locality_size
 from lava_sc.tl.module_evidence import module_evidence
 from lava_sc.tl.module_genes import module_genes
 from lava_sc.tl.ora import ora
+from lava_sc.tl.stability import stability
 
 __all__ = [
     "amf",
@@ -30,4 +31,5 @@ __all__ = [
     "module_evidence",
     "module_genes",
     "ora",
+    "stability",
 ]

@@ -20,8 +20,8 @@ from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.core.summary import gene_weights, presences_of_cells
+from lava_sc.tl._chosen import chosen_number, stored_runs
 from lava_sc.tl._runs import fields_of_runs, table_of_sweep
-from lava_sc.tl.choose_n_modules import chosen_number, stored_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

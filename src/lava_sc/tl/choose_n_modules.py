@@ -10,11 +10,11 @@ import pandas as pd
 
 from lava_sc import _validate
 from lava_sc._logging import logger, warn
-from lava_sc._slots import has, load, load_params, store
+from lava_sc._slots import load, store
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
-from lava_sc.core.number import Curve, beyond_chance, choose
+from lava_sc.core.number import Curve, beyond_chance, choose, elbow
 from lava_sc.core.numbers import N_NULLS_OF_CURVE, N_RUNS_OF_NULL, fit_nulls, squares, try_number
 from lava_sc.tl._null import null_data
 from lava_sc.tl._runs import fields_of_runs, table_of_runs
@@ -51,8 +51,8 @@ def choose_n_modules(
     The paper looks for an elbow of the loss over numbers of modules, and lets stability decide where it is ambiguous
     (Section 2.3). The same is done here, with the null beside it: the point of the loss that lies deepest below the line from no
     module at all to the largest number is taken, and among those nearly as deep the one at which the runs' modules
-    have the highest silhouette. When no module explains more than twice what the best module of shuffled genes does,
-    the number is 0. When the loss has no sharp bend, runs disagree, or some modules are no better than shuffled genes, a number is
+    have the highest silhouette. When none of its modules explains more than twice what the best module of shuffled genes
+    does, the number is 0. When the loss has no sharp bend, runs disagree, or some modules are no better than shuffled genes, a number is
     given, but called unclear.
 
     Parameters
@@ -92,7 +92,8 @@ def choose_n_modules(
         (with ``_sd``) and of ``co_presence`` (bits); ``silhouette`` of all runs' modules in M clusters around medoids;
         ``held_out``, mean reconstruction cosine of localities that modules were not made from, their presences fitted
         with the modules fixed (five parts in turn); ``explained`` and ``weakest``, shares of the squared correlations that all
-        modules and the weakest one of the best run account for; ``null_best``, the largest share of a null module;
+        modules and the weakest one of the best run account for; ``null_best``, the largest share of a null module
+        (of all null data sets with the chosen number, of the first three with the others);
         ``n_beyond_null``, modules with more than twice that. Columns that end in ``_null`` and ``_null_sd``: mean and standard
         deviation over null data sets.
     `adata.uns[key]["n_modules_choice"]`
@@ -189,14 +190,10 @@ def _against_chance(
     numbers = [one.n_modules for one in tried]
     first = fit_nulls(null, seeds[:N_NULLS_OF_CURVE], numbers, n_runs=N_RUNS_OF_NULL, **how)
     best = {number: max(fits[k].best for fits in first) for k, number in enumerate(numbers)}
-    settled: set[int] = set()
-    while True:
-        choice = choose(_curve(target, tried, best, fewest))
-        if choice.n_modules not in best or choice.n_modules in settled:
-            return first, best, choice
-        others = fit_nulls(null, seeds[N_NULLS_OF_CURVE:], [choice.n_modules], n_runs=1, **how)
-        best[choice.n_modules] = max([best[choice.n_modules], *(fits[0].best for fits in others)])
-        settled.add(choice.n_modules)
+    deepest = numbers[int(elbow(_curve(target, tried, best, fewest))[0])]
+    others = fit_nulls(null, seeds[N_NULLS_OF_CURVE:], [deepest], n_runs=1, **how)
+    best[deepest] = max([best[deepest], *(fits[0].best for fits in others)])
+    return first, best, choose(_curve(target, tried, best, fewest))
 
 
 def _curve(target: Target, tried: Sequence[Tried], best: Mapping[int, float], fewest: int) -> Curve:
@@ -242,31 +239,3 @@ def _row(one: Tried, nulls: Sequence[NullFit], null_best: float) -> dict[str, fl
     for name in ("loss", "cosine", "overestimation", "silhouette"):
         row |= {f"{name}_null": frame[name].mean(), f"{name}_null_sd": frame[name].std()}
     return row
-
-
-def stored_runs(adata: AnnData, key: str, n_modules: int, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Runs of :func:`choose_n_modules` with this number and these arguments, which would be the same again."""
-    if not has(adata, key, "n_modules_runs") or load(adata, key, "n_modules_choice")["n_modules"] != n_modules:
-        return None
-    params = load_params(adata, key, "choose_n_modules")
-    same = all(np.array_equal(np.asarray(params.get(name)), value) for name, value in arguments.items())
-    found: Mapping[str, Any] = load(adata, key, "n_modules_runs")
-    return found if same else None
-
-
-def chosen_number(adata: AnnData, key: str) -> int:
-    """The number of modules that was chosen.
-
-    Raises
-    ------
-    ValueError
-        If none was, or the answer was that there are no modules.
-    """
-    choice = load(adata, key, "n_modules_choice")
-    if choice["n_modules"] == 0:
-        msg = (
-            f"Found 0 as the number of modules that exceed chance ({choice['reason']}), expected at least 1; pass n_modules "
-            f"to factorise what may be noise."
-        )
-        raise ValueError(msg)
-    return int(choice["n_modules"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from lava_sc.core._parallel import resolve_n_jobs
 from lava_sc.core.amf.runs import share_threads
 from lava_sc.core.amf.target import BLOCK
 from lava_sc.core.blocks import InMemory
+from lava_sc.core.numbers import N_FOLDS, N_NULLS_OF_CURVE, N_RUNS_OF_NULL
 from lava_sc.core.placement_rehearsal import sample_placement
 from lava_sc.core.rehearsal import fit_seconds, sample_correlations
 from lava_sc.core.sections import allocate
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
     from lava_sc.core.rehearsal import CorrelationSample
     from lava_sc.tl._excerpt import Excerpt
 
-_DEFAULT_MODULES: Final = 9
+_CHOSEN_AMONG, _MIDDLE = 15, 8  # numbers of modules that tl.choose_n_modules tries, 1 to 15
 _SAMPLED: Final = 64  # localities
 _EPOCHS: Final = 60  # of a run, where it was measured (benchmarks/starts.py): 51 to about 65 as a rule
+_FEWER: Final = "lower n_top_genes, n_modules or n_runs, or pass a number for fdr if it is None"
 _REMEDIES: Final = {
     "localities": "raise n_neighbors or lower overlap",
     "select_genes": "select genes on some of the cells and pass mask_var",
     "locality_corr": "lower n_top_genes or overlap, raise n_neighbors, or pass a number for fdr if it is None",
-    "amf": "lower n_top_genes, n_modules or n_runs, or pass a number for fdr if it is None",
+    "choose_n_modules": _FEWER,
+    "amf": _FEWER,
 }
 
 
@@ -69,7 +72,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     adata
         Annotated data as for :func:`lava_sc.tl.explain`; nothing is stored in it.
     n_modules
-        See :func:`lava_sc.tl.explain`.
+        See :func:`lava_sc.tl.explain`; ``None`` counts the choice among 15 numbers, too.
     use_rep, n_neighbors, overlap, library_key
         See :func:`lava_sc.tl.localities`.
     mask_var
@@ -127,7 +130,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     given = mask_var is not None or GENE_MASK in adata.var.columns
     mask = _read.gene_mask(adata, mask_var, GENE_MASK) if given else np.ones(adata.n_vars, dtype=bool)
     places = _places(adata, use_rep, n_neighbors, overlap, library_key)
-    n_modules = min(_DEFAULT_MODULES, places.n_localities) if n_modules is None else n_modules
+    chosen, n_modules = n_modules is None, min(_MIDDLE, places.n_localities) if n_modules is None else n_modules
     _validate.in_range("n_modules", n_modules, 1, places.n_localities, integer=True)
     names = [covariates] if isinstance(covariates, str) else list(covariates or [])
     columns = names if batch_key is None else [*names, batch_key]
@@ -151,7 +154,8 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     found = _sizes_found(places, excerpt, sample) | {"n_modules": n_modules}
     stages["locality_corr"] = _correlating(places, excerpt, sample, found, fdr, n_jobs)
     fitting = fit_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
-    stages["amf"] = _factorising(found, *fitting, n_runs, n_jobs)
+    amf = _factorising(found, *fitting, n_runs, n_jobs)
+    stages |= _choosing(amf, n_runs, tested=fdr is not None) if chosen else {"amf": amf}
     return _table(stages, found | {"available_gb": available / resources.GB})
 
 
@@ -256,6 +260,17 @@ def _factorising(
     )
     run = starting + per_epoch * _EPOCHS / threads
     return _Stage(run * -(-n_runs // side_by_side), peak, 0, what)
+
+
+def _choosing(fitting: _Stage, n_runs: int, *, tested: bool) -> dict[str, _Stage]:
+    """The same for every number of modules, with folds and null data; its runs are then those of AMF.
+
+    Null data have few correlations where these are tested, and as many as the data where they are not.
+    """
+    fits = n_runs + N_FOLDS + (0 if tested else N_NULLS_OF_CURVE * N_RUNS_OF_NULL)
+    seconds = _CHOSEN_AMONG * fitting.seconds * fits / n_runs
+    what = f"1 to {_CHOSEN_AMONG} modules, {n_runs} runs of each, and null data"
+    return {"choose_n_modules": replace(fitting, seconds=seconds, what=what), "amf": replace(fitting, seconds=0.0)}
 
 
 def _about(number: float) -> str:

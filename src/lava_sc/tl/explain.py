@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from lava_sc import _validate
-from lava_sc._logging import logger
 from lava_sc._slots import all_or_nothing, load
+from lava_sc.core.amf.fit import Options
 from lava_sc.pp.select_genes import select_genes
 from lava_sc.tl.amf import amf
+from lava_sc.tl.choose_n_modules import choose_n_modules
 from lava_sc.tl.localities import localities
 from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.module_genes import module_genes
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import BoolArray, GeneSets, SeedLike
-
-_DEFAULT_MODULES = 9
 
 
 def explain(  # noqa: PLR0913  # the arguments of six steps that most users want to set
@@ -60,8 +59,8 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     adata
         Annotated data with an embedding and log-normalised values.
     n_modules
-        Number of modules. ``None`` takes 9, the paper's number for both of its data sets, or the number of localities
-        if that is smaller.
+        Number of modules. ``None`` lets :func:`lava_sc.tl.choose_n_modules` choose it, which takes some twenty times as long
+        as to fit one number. If that finds none that exceeds chance it warns, and no modules are stored.
     use_rep, n_neighbors, overlap, library_key
         See :func:`lava_sc.tl.localities`.
     mask_var
@@ -139,10 +138,18 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             key=key_added,
         )
         if n_modules is None:
-            n_modules = min(_DEFAULT_MODULES, load(adata, key_added, "C").shape[0])
-            logger.info("n_modules not given: %d", n_modules)
-        amf(adata, n_modules, gamma=gamma, n_runs=n_runs, rng=rng, n_jobs=n_jobs, key=key_added)
-        module_genes(adata, key=key_added)
-        if gene_sets is not None:
-            ora(adata, gene_sets, gene_symbols=gene_symbols, key=key_added)
+            choose_n_modules(
+                adata,
+                n_runs=max(n_runs, 2),
+                gamma=Options().gamma if isinstance(gamma, str) else gamma,
+                rng=rng,
+                n_jobs=n_jobs,
+                key=key_added,
+            )
+            n_modules = int(load(adata, key_added, "n_modules_choice")["n_modules"]) or None
+        if n_modules is not None:
+            amf(adata, n_modules, gamma=gamma, n_runs=n_runs, rng=rng, n_jobs=n_jobs, key=key_added)
+            module_genes(adata, key=key_added)
+            if gene_sets is not None:
+                ora(adata, gene_sets, gene_symbols=gene_symbols, key=key_added)
     return adata if copy else None

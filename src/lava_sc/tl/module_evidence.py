@@ -35,7 +35,7 @@ def module_evidence(
     adata: AnnData,
     *,
     n_permutations: int = 20,
-    n_decoys: int = 3,
+    n_decoys: int = 5,
     threshold: float = 0.05,
     depth_key: str | None = None,
     rng: SeedLike = 0,

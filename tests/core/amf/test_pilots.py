@@ -97,7 +97,7 @@ def test_pairs_outside_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their values come from the localities alone; 120 of 630 pairs are drawn."""
     C, _, M = planted(5)
     _, whole = started("nmf", C, 4, 0)
-    monkeypatch.setattr(pilots, "_MOST_PAIRS", 120)
+    monkeypatch.setattr(pilots, "MOST_PAIRS", 120)
     drawn = []
 
     def spy(*arguments):  # type: ignore[no-untyped-def]

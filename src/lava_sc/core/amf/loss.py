@@ -86,7 +86,11 @@ def batch_loss(sums: FloatArray, weights: FloatArray, *, n_pairs: int, gamma: fl
 
 def quality(target: Target, P: FloatArray, M: FloatArray, *, nu: float, gamma: float) -> Quality:
     """Loss, reconstruction cosine and overestimation ratio over all localities."""
-    weighted, plain = (_all_row_sums(target, P, M, weight) for weight in (nu, 1.0))
+    return quality_of_sums(target, *(_all_row_sums(target, P, M, weight) for weight in (nu, 1.0)), gamma=gamma)
+
+
+def quality_of_sums(target: Target, weighted: FloatArray, plain: FloatArray, *, gamma: float) -> Quality:
+    """The same from the row sums of any reconstruction, (ℓ, 5) each, with the weight ν and with 1."""
     whole, unweighted = (
         batch_loss(sums, target.locality_weights, n_pairs=target.n_pairs, gamma=gamma) for sums in (weighted, plain)
     )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import fit
@@ -71,7 +70,7 @@ def factorised(target: Target, n_modules: int, rng: np.random.Generator) -> tupl
     # Without a tolerance it does not warn that it has not converged, which it need not
     model = NMF(n_modules, init="random", random_state=seed, max_iter=_ITERATIONS, tol=0)
     # The error of an exact factorisation can come out as the root of a rounding error below 0
-    with np.errstate(invalid="ignore"), threadpool_limits(limits=1):
+    with np.errstate(invalid="ignore"):
         W = model.fit_transform(scaled) * scales[:, None]
     largest = W.max(axis=0)
     P[correlated] = np.divide(W, largest, out=np.zeros_like(W), where=largest > 0)

@@ -1,0 +1,117 @@
+"""An analysis that can be made again: correlations and modules of other localities, in data and in null data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from lava_sc.core._parallel import ordered_map
+from lava_sc.core.amf.cpu import cpu_engines
+from lava_sc.core.amf.run import one_run
+from lava_sc.core.amf.runs import settled_libraries, share_threads
+from lava_sc.core.amf.target import make_target
+from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.shuffle import least_kept
+from lava_sc.core.stability import average_module
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.amf.fit import Options
+    from lava_sc.core.amf.target import Target
+    from lava_sc.core.null import NullData
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Modules of a run.
+
+    Attributes
+    ----------
+    modules
+        (M, J) CSR float32, over all pairs; a row of zeros where there was no correlation.
+    average
+        (1, J) CSR float64, presence-weighted average.
+    loss
+        Of the run.
+    """
+
+    modules: sparse.csr_matrix
+    average: sparse.csr_matrix
+    loss: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The stored analysis, to be repeated.
+
+    Attributes
+    ----------
+    null
+        Data, stored localities and null data.
+    C, modules
+        Stored correlations and modules.
+    overlap
+        Of the stored localities.
+    n_modules, options, init, min_localities
+        How modules were found.
+    null_seeds
+        A seed for each null data set.
+    n_jobs
+        Number of threads; changes no number.
+    """
+
+    null: NullData
+    C: sparse.csr_matrix
+    modules: sparse.csr_matrix
+    overlap: float
+    n_modules: int
+    options: Options
+    init: str
+    min_localities: int
+    null_seeds: Sequence[int]
+    n_jobs: int | None
+
+    def correlations(self, members: IntArray) -> sparse.csr_matrix:
+        """C of other localities."""
+        return locality_correlations(self.null.source, members, **self.null.options).C
+
+    def null_correlations(self, members: IntArray, C: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
+        """C of these localities in a null data set; ``C`` is that of the data."""
+        return replace(self.null, members=members, floors=least_kept(C)).correlations(self.null_seeds[k])
+
+    def target(self, C: sparse.csr_matrix) -> Target:
+        """What is factorised."""
+        return make_target(C, min_localities=self.min_localities)
+
+    def fit(self, jobs: Sequence[tuple[Target, int]]) -> list[Factors]:
+        """A run for each target and seed, side by side."""
+        _, threads = share_threads(self.n_jobs, len(jobs), max(target.n_blocks for target, _ in jobs))
+
+        def work(job: tuple[Target, int]) -> Factors:
+            return self._fit(*job, threads)
+
+        with settled_libraries():
+            return list(ordered_map(work, jobs, n_jobs=self.n_jobs))
+
+    def _fit(self, target: Target, seed: int, threads: int) -> Factors:
+        if target.n_columns == 0:
+            nothing = sparse.csr_matrix((1, target.n_pairs))
+            return Factors(nothing, nothing, np.inf)
+        n_modules = min(self.n_modules, target.n_localities)
+        run = one_run(cpu_engines(target, threads), target, n_modules, self.options, init=self.init, seed=seed)
+        assert run.P is not None
+        assert run.M is not None
+        average = average_module(run.P, run.M)[None]
+        return Factors(_over_all_pairs(run.M, target), _over_all_pairs(average, target), run.quality.loss)
+
+
+def _over_all_pairs(values: FloatArray, target: Target) -> sparse.csr_matrix:
+    """Rows over the pairs of a target as rows over all pairs."""
+    compact = sparse.csr_matrix(values)
+    columns = target.columns[compact.indices]
+    return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(values), target.n_pairs))

@@ -1,0 +1,134 @@
+"""What speaks for a number of modules."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from lava_sc import _validate
+from lava_sc._slots import load
+from lava_sc.pl import _canvas, _layout
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE: Final = (20.0, 12.0)  # of a panel, in font sizes
+_LEFT, _GAP, _BELOW = 4.5, 5.0, 3.4
+_MANY: Final = 12  # numbers from which only every other one is written
+#: Panels: title, columns of the table with their labels, whether the axis ends at 0 and 1.
+_PANELS: Final = (
+    ("loss", {"loss": "best run"}, False),
+    ("reconstruction", {"cosine": "cosine", "held_out": "cosine, held out", "overestimation": "overestimation"}, True),
+    ("stability", {"silhouette": "silhouette of modules"}, True),
+    ("chance", {"n_beyond_null": "modules that exceed it"}, False),
+)
+
+
+def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) -> Figure | None:
+    """Loss, reconstruction, stability and chance by the number of modules (paper, Figure 3b), with the null beside them.
+
+    Lines with dots are the data, with one standard deviation over the runs; grey bands are shuffled genes: the mean and two
+    standard deviations over null data sets. The last panel counts the modules of the best run that explain more than
+    twice what the best module of shuffled genes does; the dotted line would be all of them. The chosen number is marked.
+
+    Parameters
+    ----------
+    adata
+        Annotated data with the result of :func:`lava_sc.tl.choose_n_modules`.
+    key
+        Key of the result.
+    show
+        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
+
+    Returns
+    -------
+    The figure, which pyplot does not hold any more, or ``None`` when it was shown.
+
+    Raises
+    ------
+    ValueError
+        If there is no result.
+
+    Examples
+    --------
+    >>> import lava_sc as lava
+    >>> adata = lava.datasets.planted(n_cells=1000)
+    >>> lava.tl.localities(adata, n_neighbors=100)
+    >>> lava.tl.locality_corr(adata)
+    >>> lava.tl.choose_n_modules(adata, range(2, 7), n_runs=2, n_permutations=3)
+    >>> fig = lava.pl.n_modules(adata, show=False)
+    >>> len(fig.axes)
+    4
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    _validate.annotated(adata)
+    table, choice = load(adata, key, "n_modules"), load(adata, key, "n_modules_choice")
+    em = _layout.em()
+    width, height = _SIZE
+    total = _LEFT + 2 * width + _GAP + 1.0
+    reason = textwrap.wrap(str(choice["reason"]), int(1.8 * total))
+    top = 1.3 * len(reason) + 1.0
+    card = height + 1.8 + _BELOW
+    fig = _layout.new_figure((total * em, (top + 2 * card) * em))
+    fig.text(
+        _LEFT / total,
+        1 - 0.4 / (top + 2 * card),
+        "\n".join(reason),
+        va="top",
+        fontsize="small",
+        color=_canvas.ink(1),
+        linespacing=1.3,
+    )
+    for i, (title, lines, to_one) in enumerate(_PANELS):
+        row, column = divmod(i, 2)
+        lower = (1 - row) * card + _BELOW
+        box = (_LEFT + column * (width + _GAP)) / total, lower / (top + 2 * card), width / total
+        ax = fig.add_axes((*box, height / (top + 2 * card)))
+        for k, (name, label) in enumerate(lines.items()):
+            _draw(ax, table, name, label, f"C{k}")
+        if title == "chance":
+            ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.plot(table["n_modules"], table["n_modules"], ":", color=_canvas.ink(_canvas.REMARK), label="all")
+        _frame(ax, table, int(choice["n_modules"]), to_one=to_one, labelled=row == 1)
+        _canvas.write_title(ax, title, "")
+    return _canvas.hand_over(fig, fig, show=show)
+
+
+def _draw(ax: Axes, table: pd.DataFrame, name: str, label: str, color: str) -> None:
+    numbers, values = table["n_modules"], table[name]
+    style: dict[str, Any] = {"color": color, "marker": "o", "markersize": 4, "linewidth": 1.3, "zorder": 3}
+    if f"{name}_sd" in table:
+        ax.errorbar(numbers, values, yerr=table[f"{name}_sd"], elinewidth=0.8, label=label, **style)
+    else:
+        ax.plot(numbers, values, label=label, **style)
+    if f"{name}_null" in table:
+        mean, spread = table[f"{name}_null"], 2 * table[f"{name}_null_sd"].fillna(0)
+        ax.fill_between(numbers, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0, zorder=1)
+        ax.plot(numbers, mean, color=color, alpha=0.6, linewidth=1, linestyle="--", zorder=2)
+
+
+def _frame(ax: Axes, table: pd.DataFrame, chosen: int, *, to_one: bool, labelled: bool) -> None:
+    numbers = table["n_modules"].to_numpy()
+    step = 2 if len(numbers) > _MANY else 1
+    ax.set_xticks(numbers[::step])
+    low, high = ax.get_ylim()
+    ax.set_ylim((min(low, 0.0), max(high, 1.0)) if to_one else (min(low, 0.0), high))
+    if to_one:
+        ax.set_ylim(max(ax.get_ylim()[0], -0.1), min(ax.get_ylim()[1], 1.05))
+        ax.set_yticks(np.linspace(0, 1, 6))
+    if chosen in numbers:
+        ax.axvline(chosen, color=_canvas.ink(_canvas.FRAME), linewidth=6, alpha=0.25, zorder=0)
+    ax.grid(visible=False)
+    if labelled:
+        ax.set_xlabel("number of modules", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.tick_params(labelsize="small", width=0.6)
+    for spine in ax.spines.values():
+        spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(fontsize="x-small", frameon=False, loc="best")
