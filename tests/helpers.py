@@ -76,7 +76,7 @@ FIELDS: dict[str, dict[str, list[str]]] = {
     "factorisations": {"uns": ["factorisations"]},
     "module_evidence": {"uns": ["module_evidence"], "varm": ["{key}_gene_q"]},
     "module_genes": {"uns": ["module_genes"]},
-    "ora": {"uns": ["ora"]},
+    "ora": {"uns": ["ora", "ora_control"]},
 }
 
 

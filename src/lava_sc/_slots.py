@@ -101,7 +101,7 @@ STEPS: Final[Mapping[str, Step]] = {
         fields={"module_evidence": "uns", "gene_q": "varm"},
     ),
     "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
-    "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns"}),
+    "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns", "ora_control": "uns"}),
 }
 
 _STEP_OF: Final = {name: step for step, spec in STEPS.items() for name in spec.fields}

@@ -7,6 +7,7 @@ from os import PathLike
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -19,5 +20,5 @@ DataMatrix: TypeAlias = NDArray[Any] | SparseMatrix
 
 SeedLike: TypeAlias = int | np.random.Generator | Sequence[int] | np.random.SeedSequence | None
 
-#: Name → genes, or the path of a GMT file.
-GeneSets: TypeAlias = Mapping[str, Iterable[str]] | str | PathLike[str]
+#: Name → genes, a long table of them, or the path of a GMT file.
+GeneSets: TypeAlias = Mapping[str, Iterable[str]] | pd.DataFrame | str | PathLike[str]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-COLUMNS = ["module", "gene_set", "n_hits", "set_size", "expected", "pvalue", "pvalue_adj", "genes"]
+COLUMNS = ["module", "gene_set", "n_hits", "set_size", "expected", "pvalue", "pvalue_adj", "pvalue_adj_all", "genes"]
 
 
 def write_gmt(path: Path, sets: Mapping[str, Iterable[str]]) -> Path:
@@ -36,7 +36,12 @@ def test_fields_have_the_documented_shapes_and_dtypes(stages: Mapping[str, AnnDa
     assert table.index.tolist() == [str(i) for i in range(len(table))]
     assert [table[name].dtype.kind for name in ("module", "n_hits", "set_size")] == ["i"] * 3
     assert [table[name].dtype for name in ("expected", "pvalue", "pvalue_adj")] == [np.float64] * 3
-    assert stages["ora"].uns["lava"]["params"]["ora"] == {"background": "selected", "min_size": 5}
+    assert stages["ora"].uns["lava"]["params"]["ora"] == {
+        "background": "selected",
+        "min_size": 5,
+        "n_random": 100,
+        "rng": 0,
+    }
 
 
 @pytest.mark.parametrize("background", ["selected", "measured", "list"])
@@ -123,3 +128,84 @@ def test_copy_and_views(stages: Mapping[str, AnnData]) -> None:
     assert_unchanged(adata, stages["module_genes"])
     assert_unchanged(view, found)
     assert_unchanged(found, stages["ora"])
+
+
+def test_adjusted_over_all_modules(stages: Mapping[str, AnnData]) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    table = result(stages["ora"])
+    np.testing.assert_allclose(table["pvalue_adj_all"], multipletests(table["pvalue"], method="fdr_bh")[1])
+
+
+@pytest.mark.parametrize("columns", [("source", "target"), ("gene_set", "gene")])
+def test_tables_of_gene_sets(stages: Mapping[str, AnnData], columns: tuple[str, str]) -> None:
+    rows = [(name, gene) for name, genes in GENE_SETS.items() for gene in genes]
+    adata = stages["module_genes"].copy()
+    lava.tl.ora(adata, pd.DataFrame(rows, columns=list(columns)).assign(weight=1.0))
+    assert_same(result(adata), result(stages["ora"]))
+
+
+def test_symbols_with_ids_appended(stages: Mapping[str, AnnData], caplog: pytest.LogCaptureFixture) -> None:
+    """As in some files of the muscat package: the ids are taken off, and this is said."""
+    adata = stages["module_genes"].copy()
+    new = {gene: f"{gene}_ENSG{i:011d}" for i, gene in enumerate(adata.var_names)}
+    adata.var_names = list(new.values())
+    adata.uns["lava"]["genes"] = np.array([new[gene] for gene in adata.uns["lava"]["genes"]], dtype=object)
+    listed = adata.uns["lava"]["module_genes"]
+    adata.uns["lava"]["module_genes"] = listed.assign(gene=[new[gene] for gene in listed["gene"]])
+    with caplog.at_level(logging.INFO, logger="lava_sc"):
+        lava.tl.ora(adata, GENE_SETS)
+    assert "matched to gene sets as" in caplog.text
+    assert_same(result(adata), result(stages["ora"]))
+
+
+def test_errors_say_what_would_match(stages: Mapping[str, AnnData]) -> None:
+    adata = stages["module_genes"].copy()
+    adata.var["ids"] = [f"ENSG{i:011d}" for i in range(adata.n_vars)]
+    ids = {"some": adata.var["ids"].tolist()[:20]}
+    with pytest.raises(ValueError, match=r"pass gene_symbols='ids', which names 20 of their genes"):
+        lava.tl.ora(adata, ids)
+    with pytest.raises(ValueError, match=r"genes differ in upper and lower case only"):
+        lava.tl.ora(adata, {name: [gene.lower() for gene in genes] for name, genes in GENE_SETS.items()})
+
+
+def test_malformed_lines_are_named(stages: Mapping[str, AnnData], tmp_path: Path) -> None:
+    path = tmp_path / "sets.gmt"
+    path.write_text("good\tsource\ta\tb\n\nbad no tabs\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"1 fields in line 3 of .*sets\.gmt', expected a name"):
+        lava.tl.ora(stages["module_genes"].copy(), path)
+
+
+def test_libraries_only_when_the_network_may_be_used(
+    stages: Mapping[str, AnnData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gseapy
+
+    monkeypatch.setattr(gseapy, "get_library", lambda name: GENE_SETS if name == "Ours_2026" else 1 / 0)
+    adata = stages["module_genes"].copy()
+    with pytest.raises(ValueError, match=r"network=True"):
+        lava.tl.ora(adata, "Ours_2026")
+    with pytest.raises(ValueError, match=r"no way to download the Enrichr library 'Theirs'"):
+        lava.tl.ora(adata, "Theirs", network=True)
+    lava.tl.ora(adata, "Ours_2026", network=True)
+    assert_same(result(adata), result(stages["ora"]))
+
+
+def test_random_modules(stages: Mapping[str, AnnData]) -> None:
+    """Random modules pass next to no set against the genes they are drawn from, and many against all genes if sets are
+    those that are selected; the number of a large sample agrees with one that was drawn here."""
+    adata = stages["module_genes"].copy()
+    lava.tl.ora(adata, GENE_SETS, n_random=200)
+    control = adata.uns["lava"]["ora_control"]
+    listed = adata.uns["lava"]["module_genes"]
+    assert control["n_genes"].tolist() == listed.groupby("module").size().tolist()
+    passing = result(adata).query("pvalue_adj <= 0.05").groupby("module").size()
+    assert control["n_significant"].tolist() == [passing.get(m, 0) for m in range(2)]
+    assert (control["random_mean"] < 0.2).all()
+    selected = list(adata.uns["lava"]["genes"])
+    common = {f"common {k}": selected for k in range(3)} | {"rare": [f"g{i}" for i in range(9)]}
+    everything = [*adata.var_names, *(f"g{i}" for i in range(500))]
+    lava.tl.ora(adata, common, background=everything, n_random=50)
+    assert (adata.uns["lava"]["ora_control"]["random_mean"] == 3).all()
+    lava.tl.ora(adata, GENE_SETS, n_random=0)
+    assert adata.uns["lava"]["ora_control"]["random_mean"].isna().all()

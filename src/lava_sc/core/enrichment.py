@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 from scipy.stats import false_discovery_control, hypergeom
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def overrepresentation(
     *,
     min_size: int = 1,
 ) -> Overrepresentation:
-    """Hypergeometric test of a query against gene sets (paper, B.9.2).
+    """Hypergeometric test of a query against gene sets (paper, B.9.2), by gseapy.
 
     Parameters
     ----------
@@ -61,17 +62,63 @@ def overrepresentation(
     min_size
         Sets with fewer genes in the background are not tested.
     """
+    from gseapy.stats import calc_pvalues
+
     query = query & background
     tested = {name: genes & background for name, genes in gene_sets.items() if len(genes & background) >= min_size}
-    hits = [sorted(query & genes) for genes in tested.values()]
-    n_hits = np.array([len(h) for h in hits], dtype=np.int64)
     sizes = np.array([len(genes) for genes in tested.values()], dtype=np.int64)
-    pvalues = hypergeom.sf(n_hits - 1, len(background), sizes, len(query))
+    columns = list(calc_pvalues(query, tested, background=set(background))) if query else []
+    by_name = dict(zip(columns[0], columns[1], strict=True)) if columns else {}
+    pvalues = np.array([by_name.get(name, 1.0) for name in tested])  # gseapy leaves out sets without a hit
     return Overrepresentation(
         names=list(tested),
-        hits=hits,
+        hits=[sorted(query & genes) for genes in tested.values()],
         set_sizes=sizes,
         expected=sizes * len(query) / max(len(background), 1),
         pvalues=pvalues,
         adjusted=false_discovery_control(pvalues) if len(pvalues) else pvalues,
     )
+
+
+def significant_by_chance(
+    n_query: int,
+    gene_sets: Mapping[str, AbstractSet[str]],
+    drawn_from: AbstractSet[str],
+    background: AbstractSet[str],
+    *,
+    min_size: int,
+    level: float,
+    n_draws: int,
+    rng: np.random.Generator,
+) -> IntArray:
+    """How many sets pass for random queries, (n_draws,).
+
+    Parameters
+    ----------
+    n_query
+        Genes of each query.
+    gene_sets, background, min_size
+        See :func:`overrepresentation`.
+    drawn_from
+        The genes that queries are drawn from.
+    level
+        False discovery rate within each query.
+    n_draws, rng
+        How many queries, and what draws them.
+    """
+    genes = np.array(sorted(drawn_from & background), dtype=object)
+    tested = [members & background for members in gene_sets.values() if len(members & background) >= min_size]
+    if not tested or n_query == 0 or n_query > len(genes):
+        return np.zeros(n_draws, dtype=np.int64)
+    position = {gene: i for i, gene in enumerate(genes)}
+    rows = [(k, position[gene]) for k, members in enumerate(tested) for gene in members if gene in position]
+    at = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    membership = sparse.csr_matrix((np.ones(len(at)), (at[:, 0], at[:, 1])), shape=(len(tested), len(genes)))
+    draws = np.zeros((len(genes), n_draws))
+    for k in range(n_draws):
+        draws[rng.choice(len(genes), n_query, replace=False), k] = 1
+    n_hits = np.rint(membership @ draws).astype(np.int64)
+    sizes = np.array([len(members) for members in tested])[:, None]
+    pvalues = hypergeom.sf(n_hits - 1, len(background), sizes, n_query)
+    adjusted = false_discovery_control(pvalues, axis=0)
+    return np.asarray((adjusted <= level).sum(axis=0))

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
-from lava_sc import _read, _validate
+from lava_sc import _gene_sets, _read, _validate
 from lava_sc._logging import logger
 from lava_sc._slots import load, store
-from lava_sc.core.enrichment import overrepresentation
+from lava_sc.core.enrichment import overrepresentation, significant_by_chance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
 
-    from lava_sc._types import GeneSets
+    from lava_sc._types import FloatArray, GeneSets, IntArray, SeedLike
     from lava_sc.core.enrichment import Overrepresentation
+
+_LEVEL: Final = 0.05  # at which sets are counted
+_SHOWN: Final = 3  # names, in messages
 
 
 def ora(
@@ -31,28 +33,40 @@ def ora(
     background: str | Sequence[str] = "selected",
     gene_symbols: str | None = None,
     min_size: int = 5,
+    n_random: int = 100,
+    network: bool = False,
+    rng: SeedLike = 0,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
     """Test the genes of each module for over-represented gene sets.
 
-    Hypergeometric upper tail, Benjamini–Hochberg within each module over all sets tested (paper, B.9.2).
+    Hypergeometric upper tail (gseapy), Benjamini–Hochberg within each module over all sets tested (paper, B.9.2).
 
     Parameters
     ----------
     adata
         Annotated data with gene lists from :func:`lava_sc.tl.module_genes`.
     gene_sets
-        Name → genes, the path of a GMT file, or a list of these.
+        Name → genes; a table with columns ``source`` and ``target`` (decoupler) or ``gene_set`` and ``gene``; the path of a
+        GMT file; the name of an Enrichr library, with ``network=True``; or a list of these.
     background
         The genes that could have been in a module. ``"selected"``: those that were correlated, the only ones that
         could. ``"measured"``: all of ``adata.var_names``, as in the paper; sets that are merely common among variable
         genes then come out as significant. Or a list of names.
     gene_symbols
         Column of ``adata.var`` with the names that the gene sets use. ``None`` takes ``adata.var_names``, or
-        ``feature_name`` when these are Ensembl ids.
+        ``feature_name`` when these are Ensembl ids; symbols with an appended id (``HLA-DRA_ENSG00000204287``) are taken
+        without it.
     min_size
         Sets with fewer genes in the background are not tested.
+    n_random
+        Random modules: as many genes drawn from the selected ones as the module has, tested in the same way. 0 leaves this
+        control out.
+    network
+        Whether names that are no file may be downloaded.
+    rng
+        Seed or generator of the random modules.
     key
         Key of the modules.
     copy
@@ -60,16 +74,22 @@ def ora(
 
     Returns
     -------
-    ``None``, or the copy. Sets the following field:
+    ``None``, or the copy. Sets the following fields:
 
     `adata.uns[key]["ora"]`
         Long table: ``module``, ``gene_set``, ``n_hits``, ``set_size`` (within the background), ``expected`` hits,
-        ``pvalue``, ``pvalue_adj`` and ``genes`` (the hits, joined by ``;``), by module and p-value.
+        ``pvalue``, ``pvalue_adj`` (over the sets of the module), ``pvalue_adj_all`` (over those of all modules) and
+        ``genes`` (the hits, joined by ``;``), by module and p-value.
+    `adata.uns[key]["ora_control"]`
+        Table, a row for each module: ``n_genes`` that count, ``n_significant`` sets at an adjusted p of 0.05, and over the
+        random modules the mean (``random_mean``) and 95 % quantile (``random_high``) of the same number; NaN with
+        ``n_random=0``.
 
     Raises
     ------
     ValueError
-        If gene lists are missing, a file cannot be read, or no set has ``min_size`` genes in the background.
+        If gene lists are missing, a file or library cannot be read, or no set has ``min_size`` genes in the background;
+        the message says which names would match.
 
     Examples
     --------
@@ -80,74 +100,91 @@ def ora(
     >>> int(adata.uns["lava"]["ora"]["n_hits"].max())
     5
     """
+    rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
     _validate.in_range("min_size", min_size, 1, np.inf, integer=True)
+    _validate.in_range("n_random", n_random, 0, np.inf, integer=True)
     listed = load(adata, key, "module_genes")
     modules = range(load(adata, key, "modules").shape[0])
-    names = pd.Series(_read.symbols(adata, gene_symbols), index=adata.var_names)
-    universe = _background(adata, background, names, key)
-    sets = _collect(gene_sets)
-    if not any(len(genes & universe) >= min_size for genes in sets.values()):
-        msg = (
-            f"Found no gene set with at least {min_size} of the {len(universe)} background genes (e.g. "
-            f"{next(iter(sorted(universe)), '')!r}), expected sets that name genes alike; pass gene_symbols= or min_size=."
-        )
-        raise ValueError(msg)
+    sets = _gene_sets.collect(gene_sets, network=network)
+    names = _names(adata, gene_symbols, sets)
+    selected = set(names.reindex(load(adata, key, "genes")).dropna())
+    universe = _background(adata, background, names, selected)
+    _refuse_strangers(adata, sets, universe, min_size)
+    queries = [set(names.reindex(listed.loc[listed["module"] == m, "gene"]).dropna()) & universe for m in modules]
+    how: dict[str, Any] = {"gene_sets": sets, "background": universe, "min_size": min_size}
+    table = _joined([_table(m, overrepresentation(query, **how)) for m, query in zip(modules, queries, strict=True)])
+    control = _control(table, [len(query) for query in queries], selected, n_random, rng, **how)
+
     adata = adata.copy() if copy else adata
-    tables = []
-    for m in modules:
-        query = set(names.reindex(listed.loc[listed["module"] == m, "gene"]).dropna())
-        tables.append(_table(m, overrepresentation(query, sets, universe, min_size=min_size)))
-    table = pd.concat(tables, ignore_index=True)
-    table.index = table.index.astype(str)
     params = {
         "background": background if isinstance(background, str) else "list",
         "gene_symbols": gene_symbols,
         "min_size": int(min_size),
+        "n_random": int(n_random),
+        "rng": rng_given,
     }
-    store(adata, key, "ora", {"ora": table}, params)
+    store(adata, key, "ora", {"ora": table, "ora_control": control}, params)
     return adata if copy else None
 
 
-def _background(adata: AnnData, background: str | Sequence[str], names: pd.Series, key: str) -> set[str]:
+def _names(adata: AnnData, gene_symbols: str | None, sets: Mapping[str, set[str]]) -> pd.Series:
+    """Name of every gene as the gene sets have it, so far as can be told."""
+    names = _read.symbols(adata, gene_symbols)
+    bare = _gene_sets.without_ids(list(names)) if gene_symbols is None else None
+    if bare is not None:
+        there = set().union(*sets.values())
+        if len(there & set(bare)) > len(there & set(names)):
+            logger.info("genes are named like %r: matched to gene sets as %r", names[0], bare[0])
+            names = np.asarray(bare, dtype=object)
+    return pd.Series(names, index=adata.var_names)
+
+
+def _background(adata: AnnData, background: str | Sequence[str], names: pd.Series, selected: set[str]) -> set[str]:
     if isinstance(background, str):
         _validate.one_of("background", background, ["selected", "measured"])
-        chosen = load(adata, key, "genes") if background == "selected" else adata.var_names
-        return set(names.reindex(chosen).dropna())
+        return selected if background == "selected" else set(names.reindex(adata.var_names).dropna())
     if not isinstance(background, Iterable):
         msg = f"Found background={background!r}, expected 'selected', 'measured' or a list of genes; change background."
         raise ValueError(msg)
     return set(background)
 
 
-def _collect(gene_sets: GeneSets | Sequence[GeneSets]) -> dict[str, set[str]]:
-    """All sets by name; of sets with the same name the last is taken, and this is logged."""
-    sources = [gene_sets] if isinstance(gene_sets, str | PathLike | Mapping) else gene_sets
-    if not isinstance(sources, Iterable):
-        msg = f"Found gene_sets={gene_sets!r}, expected a dictionary, a path or a list of these; change gene_sets."
-        raise ValueError(msg)
-    collected: dict[str, set[str]] = {}
-    for source in sources:
-        named = source if isinstance(source, Mapping) else _read_gmt(Path(source))
-        repeated = collected.keys() & named.keys()
-        if repeated:
-            logger.warning("%d gene sets have a name given before and replace it", len(repeated))
-        collected |= {name: set(genes) for name, genes in named.items()}
-    return collected
+def _refuse_strangers(adata: AnnData, sets: Mapping[str, set[str]], universe: set[str], min_size: int) -> None:
+    """Refuse sets that name other genes, and say what would match."""
+    if any(len(genes & universe) >= min_size for genes in sets.values()):
+        return
+    there = set().union(*sets.values())
+    msg = (
+        f"Found no gene set with at least {min_size} of the {len(universe)} background genes "
+        f"({_some(universe)}; the sets name {_some(there)}), expected sets that name genes alike; {_remedy(adata, there, universe)}."
+    )
+    raise ValueError(msg)
 
 
-def _read_gmt(path: Path) -> Mapping[str, Sequence[str]]:
-    from gseapy.parser import read_gmt
+def _some(genes: set[str]) -> str:
+    return ", ".join(map(repr, sorted(genes)[:_SHOWN])) or "nothing"
 
-    if not path.is_file() or path.suffix.lower() != ".gmt":
-        msg = f"Found no GMT file at {str(path)!r}, expected an existing file that ends in .gmt; check the path."
-        raise ValueError(msg)
-    sets: Mapping[str, Sequence[str]] = read_gmt(str(path))
-    if not sets:
-        msg = f"Found no gene sets in {str(path)!r}, expected lines of name, description and genes; check the file."
-        raise ValueError(msg)
-    return sets
+
+def _remedy(adata: AnnData, there: set[str], universe: set[str]) -> str:
+    matches = {name: len(there & set(adata.var[name].astype(str))) for name in adata.var.columns}
+    column = max(matches, key=lambda name: matches[name], default=None)
+    if column is not None and matches[column] > len(there & universe):
+        return f"pass gene_symbols={column!r}, which names {matches[column]} of their genes"
+    upper = {gene.upper() for gene in universe}
+    in_capitals = len({gene.upper() for gene in there} & upper)
+    if in_capitals > len(there & universe):
+        return f"{in_capitals} genes differ in upper and lower case only, as mouse from human symbols do: take sets of that species"
+    return "pass gene_symbols= or min_size="
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    table = pd.concat(tables, ignore_index=True)
+    table.index = table.index.astype(str)
+    over_all = false_discovery_control(table["pvalue"]) if len(table) else table["pvalue"]
+    table.insert(len(table.columns) - 1, "pvalue_adj_all", over_all)
+    return table
 
 
 def _table(module: int, found: Overrepresentation) -> pd.DataFrame:
@@ -164,3 +201,23 @@ def _table(module: int, found: Overrepresentation) -> pd.DataFrame:
         }
     )
     return table.sort_values(["pvalue", "gene_set"], kind="stable")
+
+
+def _control(
+    table: pd.DataFrame,
+    n_genes: Sequence[int],
+    selected: set[str],
+    n_random: int,
+    rng: np.random.Generator,
+    **how: Any,
+) -> pd.DataFrame:
+    """Significant sets of each module beside those of random modules as large."""
+    passing = table.loc[table["pvalue_adj"] <= _LEVEL, "module"].value_counts()
+    rows = []
+    for m, n in enumerate(n_genes):
+        row: dict[str, float] = {"n_genes": n, "n_significant": int(passing.get(m, 0))}
+        drawn: FloatArray | IntArray = np.array([np.nan])
+        if n_random:
+            drawn = significant_by_chance(n, drawn_from=selected, level=_LEVEL, n_draws=n_random, rng=rng, **how)
+        rows.append(row | {"random_mean": float(np.mean(drawn)), "random_high": float(np.quantile(drawn, 0.95))})
+    return pd.DataFrame(rows, index=pd.Index([str(m) for m in range(len(n_genes))], name="module"))
