@@ -325,6 +325,9 @@ BAD: dict[str, Bad] = {
     "evidence beyond the largest weight": Bad(
         lava.tl.module_evidence, "amf", {"threshold": 2}, r"threshold=2, .*between 0 and 1"
     ),
+    "picture of no gene sets": Bad(
+        lava.pl.ora, "module_genes", {}, r'uns\["lava"\]\["ora"\] is missing.*lava_sc\.tl\.ora'
+    ),
     "picture of no choice": Bad(
         lava.pl.n_modules, "amf", {}, r'uns\["lava"\]\["n_modules"\] is missing.*choose_n_modules'
     ),

@@ -9,6 +9,7 @@ from lava_sc.pl.locality_similarity import locality_similarity
 from lava_sc.pl.locality_size import locality_size
 from lava_sc.pl.modules import modules
 from lava_sc.pl.n_modules import n_modules
+from lava_sc.pl.ora import ora
 from lava_sc.pl.presences import presences
 from lava_sc.pl.reconstruction import reconstruction
 from lava_sc.pl.stability import stability
@@ -21,6 +22,7 @@ __all__ = [
     "locality_size",
     "modules",
     "n_modules",
+    "ora",
     "presences",
     "reconstruction",
     "stability",
