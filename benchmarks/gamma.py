@@ -1,12 +1,13 @@
 """What the weight of the mean absolute error, γ of Equation 6, changes.
 
     python benchmarks/gamma.py                             # all data
-    python benchmarks/gamma.py --data kang --gamma 0.1 --runs 10
+    python benchmarks/gamma.py --data kang --gamma 0.1 --runs 10 --modules 5
 
 Medians over the runs from the default start: main term of the loss, reconstruction cosine, overestimation (the share of the
 absolute error, which ν = 9 would have at 0.1), co-presence in bits; the silhouette of their modules. Where modules are
 known, the best run's smallest and mean cosine with them and the true co-presence. ``weight`` is γ times the mean absolute
-error over the main term: what γ is worth depends on how dense the correlations are.
+error over the main term: what γ is worth depends on how dense the correlations are. ``explained`` is the share of the squared
+correlations that the best run accounts for.
 
 Data are read from the folder LAVA_SC_DATA, and left out without it.
 """
@@ -21,8 +22,10 @@ from amf_data import DATA, made
 from scipy.optimize import linear_sum_assignment
 from starts import DEFAULT_START, runs_of, unit
 
+from lava_sc.core.amf.explained import explained
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.model_selection import silhouette_of_runs
+from lava_sc.core.numbers import squares
 from lava_sc.core.summary import co_presence
 
 GAMMAS = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -33,22 +36,24 @@ def main() -> None:
     parser.add_argument("--data", choices=DATA, action="append", help="only this, may be repeated")
     parser.add_argument("--gamma", type=float, action="append", help="only this, may be repeated")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--modules", type=int, help="number of modules; otherwise one for each of the data")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     print(
-        f"{'data':24} {'gamma':>7} {'main':>7} {'cosine':>6} {'over':>6} {'bits':>6} {'silhouette':>10} {'weight':>6}  "
+        f"{'data':24} {'gamma':>7} {'main':>7} {'cosine':>6} {'over':>6} {'bits':>6} {'silhouette':>10} {'weight':>6} {'explained':>9}  "
         f"least cosine, mean, true bits"
     )
     for name, one in made(arguments.data or list(DATA)).items():
         target = make_target(one.C)
         for gamma in arguments.gamma or GAMMAS:
-            found = runs_of(target, one.n_modules, arguments.runs, init=DEFAULT_START, gamma=gamma)
+            found = runs_of(target, arguments.modules or one.n_modules, arguments.runs, init=DEFAULT_START, gamma=gamma)
             qualities = [run.quality for run in found.runs]
             main_term, cosine, over = np.median([(q.main_term, q.cosine, q.overestimation) for q in qualities], axis=0)
             bits = np.median([run.co_presence for run in found.runs])
             weight = np.median([(q.loss - q.main_term) / q.main_term for q in qualities])
             same = silhouette_of_runs([run.M for run in found.runs if run.M is not None])
-            row = f"{main_term:7.4f} {cosine:6.3f} {over:6.2f} {bits:6.2f} {same:10.2f} {weight:6.2f}"
+            share = explained(target, *found.factors).sum() / squares(target)
+            row = f"{main_term:7.4f} {cosine:6.3f} {over:6.2f} {bits:6.2f} {same:10.2f} {weight:6.2f} {share:9.2f}"
             if one.modules is not None and one.presences is not None:
                 M = np.zeros((len(found.factors[1]), target.n_pairs))
                 M[:, target.columns] = found.factors[1]

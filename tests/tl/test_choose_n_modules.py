@@ -144,7 +144,10 @@ def test_null_keeps_depth() -> None:
     correlated(adata, n_neighbors=150)
     unknown = lava.tl.choose_n_modules(adata, [1, 2], **QUICK, copy=True)
     adata.obs["depth"] = depth
-    with pytest.warns(UserWarning, match="Number of modules: 0: no module exceeds chance"):
+    with (
+        pytest.warns(UserWarning, match="Number of modules: 0: no module exceeds chance"),
+        pytest.warns(UserWarning, match=r"nothing but sequencing depth keep \d+% .*; take depth out with covariates="),
+    ):
         lava.tl.choose_n_modules(adata, [1, 2], depth_key="depth", **QUICK)
     assert unknown is not None
     assert unknown.uns["lava"]["n_modules_choice"]["n_modules"] == 1

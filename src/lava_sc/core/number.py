@@ -151,7 +151,7 @@ def _none(curve: Curve, at: int) -> Choice:
 
 def _beyond(curve: Curve, at: int) -> str:
     n, of = int(curve.n_beyond[at]), int(curve.n_modules[at])
-    some = "the module explains" if of == 1 else f"{'all' if n == of else f'{n} of'} {of} explain"
+    some = f"{'all' if n == of else f'{n} of'} {of} explain{'s' if n == 1 else ''}" if of > 1 else "the module explains"
     return (
         f"{some} more than {TIMES_THE_NULL:g} times the {curve.null_best[at]:.2g} of the best module of shuffled genes"
     )

@@ -67,6 +67,8 @@ class NullFit:
         Of the best run, the last of all runs' modules.
     best
         What its strongest module explains, as a share of the data's Σ C².
+    total
+        Σ C² of the null data, as a share of the data's.
     """
 
     loss: float
@@ -74,9 +76,10 @@ class NullFit:
     overestimation: float
     silhouette: float
     best: float
+    total: float
 
 
-_NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0)
+_NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0, total=0.0)
 
 
 def squares(target: Target) -> float:
@@ -171,6 +174,7 @@ def _fit_null(
         best.quality.overestimation,
         silhouette_of_runs([run.M for run in runs if run.M is not None]) if n_runs > 1 else float("nan"),
         _strongest(target, best) / total,
+        squares(target) / total,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from lava_sc.core.null import NullData
     from lava_sc.core.number import Choice
     from lava_sc.core.numbers import NullFit, Tried
+
+#: Of Σ C²; with ``fdr=0.05`` chance alone keeps about one correlation in twenty, weaker ones than the others.
+_MUCH: Final = 0.1
+_FEW: Final = 10  # correlations in a locality, of which chance may make up any share
 
 
 def choose_n_modules(
@@ -110,7 +114,7 @@ def choose_n_modules(
     Warns
     -----
     UserWarning
-        If the number is unclear, or 0.
+        If the number is unclear or 0, or genes correlate through depth.
 
     Examples
     --------
@@ -138,6 +142,8 @@ def choose_n_modules(
         null, tried, target, fewest, n_permutations, int(seed), options=options, **how
     )
     _report(choice)
+    if len(target.data) >= _FEW * target.n_localities:
+        _warn_of_depth(null, [fits[0].total for fits in first])
 
     adata = adata.copy() if copy else adata
     fields: dict[str, Any] = {"n_modules": _table(tried, first, best), "n_modules_choice": asdict(choice)}
@@ -214,6 +220,17 @@ def _report(choice: Choice) -> None:
         logger.info("number of modules: %s", choice.reason)
     else:
         warn(f"Number of modules: {choice.reason}")
+
+
+def _warn_of_depth(null: NullData, totals: Sequence[float]) -> None:
+    """Warn when shuffled genes keep much of their correlations, which they share through depth."""
+    kept = float(np.mean(totals))
+    if null.depth is not None and null.options["fdr"] is not None and kept > _MUCH:
+        msg = (
+            f"Genes that share nothing but sequencing depth keep {kept:.0%} of the squared correlations; take depth out "
+            f"with covariates= of lava_sc.tl.locality_corr."
+        )
+        warn(msg)
 
 
 def _table(tried: Sequence[Tried], first: list[list[NullFit]], best: Mapping[int, float]) -> pd.DataFrame:
