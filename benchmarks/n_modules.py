@@ -27,7 +27,7 @@ from anndata import AnnData
 import lava_sc as lava
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 NUMBERS = range(2, 11)
 QUICK: dict[str, Any] = {"n_runs": 3, "n_permutations": 5}
@@ -91,12 +91,12 @@ def table_of_noise(n_seeds: int) -> None:
         print(f"{name:10} {found.count(0):4d} of {n_seeds:2d} {others!s:30}", flush=True)
 
 
-def table_of_planted(n_seeds: int) -> None:
+def table_of_planted(n_seeds: int, numbers: Sequence[int], strengths: Sequence[float]) -> None:
     print(
         f"{'strength':>8} {'modules':>8} {'right':>6} {'of these clear':>15} {'wrong, clear':>13} {'wrong, unclear':>15} {'0':>3}"
     )
-    for strength in (1.0, 0.4):
-        for n_modules in range(2, 9):
+    for strength in strengths:
+        for n_modules in numbers:
             counts: collections.Counter[str] = collections.Counter()
             for seed in range(n_seeds):
                 adata = lava.datasets.planted(n_modules=n_modules, n_genes=250, strength=strength, rng=seed)
@@ -169,6 +169,8 @@ def main() -> None:
         "--table", choices=["noise", "planted", "real"], action="append", help="only this, may be repeated"
     )
     parser.add_argument("--data", choices=REAL, action="append", help="of the real ones only this, may be repeated")
+    parser.add_argument("--modules", type=int, action="append", help="planted ones, only so many, may be repeated")
+    parser.add_argument("--strength", type=float, action="append", help="of planted ones, only this, may be repeated")
     parser.add_argument("--seeds", type=int, help="20 of noise and 10 of planted modules by default")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -176,7 +178,7 @@ def main() -> None:
     if "noise" in tables:
         table_of_noise(arguments.seeds or 20)
     if "planted" in tables:
-        table_of_planted(arguments.seeds or 10)
+        table_of_planted(arguments.seeds or 10, arguments.modules or range(2, 9), arguments.strength or (1.0, 0.4))
     if "real" in tables:
         tables_of_real(arguments.data or list(REAL))
 

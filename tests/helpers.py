@@ -77,6 +77,7 @@ FIELDS: dict[str, dict[str, list[str]]] = {
     "module_evidence": {"uns": ["module_evidence"], "varm": ["{key}_gene_q"]},
     "module_genes": {"uns": ["module_genes"]},
     "ora": {"uns": ["ora", "ora_control"]},
+    "name_modules": {"uns": ["module_names"]},
 }
 
 

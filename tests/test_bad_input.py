@@ -108,6 +108,7 @@ def levels_with_gap(n: int) -> pd.Categorical:
 LOCALITIES, CORR, AMF = lava.tl.localities, lava.tl.locality_corr, lava.tl.amf
 CHOOSE = lava.tl.choose_n_modules
 GENES, ORA, SELECT = lava.tl.module_genes, lava.tl.ora, lava.pp.select_genes
+NAMES = lava.tl.name_modules
 NAN, INF = float("nan"), float("inf")
 FEWEST = r"expected genes that are expressed in at least 15 of a locality's 60 cells"
 
@@ -470,6 +471,42 @@ BAD: dict[str, Bad] = {
         r"no column of adata\.var 'sym', .*'lava_genes'",
     ),
     "no size": Bad(ORA, "module_genes", {"gene_sets": GENE_SETS, "min_size": 0}, r"min_size=0, .*at least 1"),
+    # gene lists and names
+    "a share above 1": Bad(GENES, "amf", {"threshold": 5}, r"threshold=5, .*between 0 and 1"),
+    "no genes to list": Bad(GENES, "amf", {"n_genes": 0}, r"n_genes=0, .*at least 1"),
+    "half a gene": Bad(GENES, "amf", {"n_genes": 2.5}, r"n_genes=2\.5, .*a whole number"),
+    "names before gene lists": Bad(NAMES, "amf", {}, r'uns\["lava"\]\["module_genes"\] is missing.*call it first'),
+    "names by sets not tested": Bad(NAMES, "module_genes", {"by": "sets"}, r"is missing.*lava_sc\.tl\.ora; call it"),
+    "names by presence": Bad(NAMES, "ora", {"by": "presence"}, r"by='presence', expected one of 'genes', 'sets'"),
+    "names without genes": Bad(NAMES, "ora", {"n_genes": 0}, r"n_genes=0, .*at least 1"),
+    "names from nowhere": Bad(NAMES, "ora", {"gene_symbols": "sym"}, r"no column of adata\.var 'sym'"),
+    "too few labels": Bad(NAMES, "ora", {"labels": ["a"]}, r"labels=\['a'\], expected one for each of the 2 modules"),
+    "a single label": Bad(NAMES, "ora", {"labels": "ab"}, r"labels='ab', expected one for each of the 2 modules"),
+    "a number as label": Bad(NAMES, "ora", {"labels": 3}, r"labels=3, expected one for each of the 2 modules"),
+    "no label": Bad(NAMES, "ora", {"labels": {}}, r"labels=\{\}, expected one for each"),
+    "a label of no module": Bad(NAMES, "ora", {"labels": {2: "a"}}, r"labels=\{2: 'a'\}, expected modules from 0 to 1"),
+    "an empty label": Bad(NAMES, "ora", {"labels": ["a", " "]}, r"expected texts that are not empty; change labels"),
+    "labels that are lists": Bad(NAMES, "ora", {"labels": {0: ["a"]}}, r"expected texts that are not empty"),
+    "the same label": Bad(NAMES, "ora", {"labels": ["a", "a"]}, r"expected names that are all different"),
+    "genes of a module that is not": Bad(
+        lava.pl.module_genes, "module_genes", {"modules": 2}, r"modules=2, expected numbers from 0 to 1"
+    ),
+    "a picture of no gene": Bad(lava.pl.module_genes, "module_genes", {"n_genes": 0}, r"n_genes=0, .*at least 1"),
+    "a picture before gene lists": Bad(
+        lava.pl.module_genes, "amf", {}, r'uns\["lava"\]\["module_genes"\] is missing.*call it first'
+    ),
+    "network before gene lists": Bad(
+        lava.pl.module_network, "amf", {"module": 0}, r'uns\["lava"\]\["module_genes"\] is missing.*call it first'
+    ),
+    "network of an unknown module": Bad(
+        lava.pl.module_network, "module_genes", {"module": 2}, r"module=2, .*between 0 and 1"
+    ),
+    "network of one gene": Bad(
+        lava.pl.module_network, "module_genes", {"module": 0, "n_genes": 1}, r"n_genes=1, .*at least 2"
+    ),
+    "network without lines": Bad(
+        lava.pl.module_network, "module_genes", {"module": 0, "n_edges": 0}, r"n_edges=0, .*at least 1"
+    ),
     # selection
     "unknown flavor": Bad(SELECT, "start", {"flavor": "scran"}, r"flavor='scran', expected one of 'seurat'"),
     "unknown family": Bad(
@@ -520,7 +557,8 @@ def assert_is_a_sentence(message: str) -> None:
 )
 def test_not_an_anndata_object(function: Callable[..., object], first: object, tmp_path: Path) -> None:
     arguments = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}
-    second = (arguments | {"reconstruction": [0], "locality_similarity": [0]}).get(function.__name__, [])
+    arguments |= {"reconstruction": [0], "locality_similarity": [0], "module_network": [0]}
+    second = arguments.get(function.__name__, [])
     with pytest.raises(TypeError, match=f"Found {type(first).__name__} .*expected an AnnData object") as caught:
         function(first, *second)
     assert_is_a_sentence(str(caught.value))

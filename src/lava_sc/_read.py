@@ -12,7 +12,7 @@ from scipy import sparse
 from lava_sc import _validate
 from lava_sc._arrays import in_memory
 from lava_sc._logging import logger
-from lava_sc._slots import Slots, load, load_params
+from lava_sc._slots import Slots, has, load, load_params
 from lava_sc._sources import open_source, reading
 from lava_sc.core.correlation.partial import Covariate
 
@@ -220,6 +220,17 @@ def symbols(adata: AnnData, gene_symbols: str | None) -> NDArray[np.object_]:
         gene_symbols = _SYMBOLS
     names = adata.var_names if gene_symbols is None else _column(adata.var, "adata.var", gene_symbols)
     return np.asarray(names.astype(str), dtype=object)
+
+
+def amf_presences(adata: AnnData, key: str) -> FloatArray:
+    """Presences as AMF found them, (ℓ, M): what is computed from these stays true when presences are fine-tuned.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    return np.asarray(load(adata, key, "presences_amf" if has(adata, key, "presences_amf") else "presences"))
 
 
 def covariate(adata: AnnData, name: str) -> Covariate:

@@ -102,6 +102,7 @@ STEPS: Final[Mapping[str, Step]] = {
     ),
     "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
     "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns", "ora_control": "uns"}),
+    "name_modules": Step("lava_sc.tl.name_modules", builds_on="module_genes", fields={"module_names": "uns"}),
 }
 
 _STEP_OF: Final = {name: step for step, spec in STEPS.items() for name in spec.fields}

@@ -67,6 +67,14 @@ def test_page_names_genes_groups_and_numbers(page, explained):
     assert plt.get_fignums() == []
 
 
+def test_names_of_modules_follow_their_numbers(explained, tmp_path):
+    adata = lava.tl.name_modules(explained, labels={1: "my <module>"}, copy=True)
+    text = text_of(lava.report(adata, tmp_path / "page.html"))
+    for m in (0, 2):
+        assert f"{m} · {' · '.join(lava.get.module(explained, m).index[:3])}" in text
+    assert "1 · my <module>" in text
+
+
 def test_group_named_first_is_where_the_module_is_planted(page, explained):
     rows = re.findall(r"M(\d)_\d\d", page.text)
     assert set(rows) == {str(i + 1) for i in range(explained.varm["planted_modules"].shape[1])}

@@ -7,6 +7,8 @@ from lava_sc.pl.co_presence import co_presence
 from lava_sc.pl.localities import localities
 from lava_sc.pl.locality_similarity import locality_similarity
 from lava_sc.pl.locality_size import locality_size
+from lava_sc.pl.module_genes import module_genes
+from lava_sc.pl.module_network import module_network
 from lava_sc.pl.modules import modules
 from lava_sc.pl.n_modules import n_modules
 from lava_sc.pl.ora import ora
@@ -20,6 +22,8 @@ __all__ = [
     "localities",
     "locality_similarity",
     "locality_size",
+    "module_genes",
+    "module_network",
     "modules",
     "n_modules",
     "ora",

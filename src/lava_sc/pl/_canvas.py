@@ -130,9 +130,9 @@ def chosen_modules(adata: AnnData, modules: int | Sequence[int] | None, key: str
     return chosen
 
 
-def write_title(ax: Axes, title: str, remark: str) -> None:
-    """A bold title over the left corner, and a remark behind it."""
-    anchor = ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
+def write_title(ax: Axes, title: str, remark: str, *, x: float = 0.0) -> None:
+    """A bold title over the left corner, or from ``x`` in widths of the axes, and a remark behind it."""
+    anchor = ax.set_title(title, loc="left", x=x, fontsize="medium", fontweight="bold", parse_math=False)
     if remark:
         ax.annotate(
             remark,

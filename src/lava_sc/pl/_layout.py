@@ -116,12 +116,13 @@ def font_points(size: str | float) -> float:
 
 
 def text_width(texts: Sequence[str], size: str | float, **font: Any) -> float:
-    """Width in inches of the longest of some texts."""
+    """Width in inches of the longest of some texts, read letter by letter: names with dollars are no formulas."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     prop = FontProperties(size=size, **font)
-    widest = max((TextPath((0, 0), text, prop=prop).get_extents().width for text in texts if text), default=0.0)
+    paths = (TextPath((0, 0), text.replace("$", r"\$"), prop=prop) for text in texts if text)
+    widest = max((path.get_extents().width for path in paths), default=0.0)
     return _HINTING * widest / POINTS
 
 

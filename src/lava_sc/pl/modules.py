@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate, get
+from lava_sc import _validate, get
 from lava_sc._slots import load
 from lava_sc.core.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
+from lava_sc.pl._names import gene_names, module_titles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from lava_sc.pl._basis import Basis
 
 _TAKES_PART: Final = 0.05  # of the largest weight (paper, B.9.2)
-_BARS: Final = 6.5  # width in font sizes
-_LONGEST_NAME: Final = 18
+_BARS, _TITLE = 6.5, 14.0  # widths in font sizes
 _LINES: Final = (1.25, 2.1)  # height of a bar in font sizes, at least and at most
 _GENE_SIZE, _GENE_STYLE = "small", "italic"
 
@@ -100,7 +100,8 @@ def modules(
     weights = _strongest(adata, chosen, n_genes, gene_symbols, key)
     scale = _canvas.presence_scale(presences, cmap)
 
-    titles = [_title(m, presences) for m in chosen]
+    heads = module_titles(adata, chosen, key, room=_TITLE * _layout.em())
+    titles = [(head, _remark(m, presences)) for m, head in zip(chosen, heads, strict=True)]
     card = _Card(place, weights, titles)
     grid = _layout.make_grid(len(chosen), ncols, card.width, card.height, bottom=1.6 * _layout.em())
     fig = _layout.new_figure(grid.size)
@@ -134,28 +135,23 @@ class _Card:
         self.height = self.header + max(self.map_size[1], self.bars_height) + 2.0 * em
 
 
-def _title(m: int, presences: FloatArray) -> tuple[str, str]:
+def _remark(m: int, presences: FloatArray) -> str:
     present = int((presences[:, m] > PRESENT_ABOVE).sum())
-    return f"module {m}", f"in {present:,} of {len(presences):,} localities"
+    return f"in {present:,} of {len(presences):,} localities"
 
 
 def _strongest(
     adata: AnnData, modules: Sequence[int], n_genes: int, gene_symbols: str | None, key: str
 ) -> list[pd.Series]:
     """The largest gene weights of each module, by what the genes are called."""
-    symbols = pd.Series(_read.symbols(adata, gene_symbols), index=adata.var_names, dtype=object)
     columns = []
     for m in modules:
         pattern = get.module(adata, m, key=key)
         column = pattern.astype(np.float64).sum(axis=1).sort_values(ascending=False, kind="stable").head(n_genes)
         column = column[column >= _TAKES_PART * column.max()]
-        names = [_shorten(str(symbols.get(gene, gene))) for gene in column.index]
+        names = gene_names(adata, column.index, gene_symbols)
         columns.append(pd.Series(column.to_numpy(), index=names))
     return columns
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _draw_map(ax: Axes, place: Basis, presences: FloatArray, scale: ScalarMappable) -> None:

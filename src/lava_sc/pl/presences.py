@@ -9,6 +9,7 @@ import numpy as np
 from lava_sc import _validate, get
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
+from lava_sc.pl._names import module_titles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def presences(
 
     em = _layout.em()
     width, height = _layout.map_size(place, len(chosen))
-    titles = [(f"module {m}", "") for m in chosen]
+    titles = [(title, "") for title in module_titles(adata, chosen, key, room=width)]
     card_width, header = max(width, _layout.title_width(titles)) + 0.9 * em, 1.8 * em
     grid = _layout.make_grid(len(chosen), ncols, card_width, header + height + 0.5 * em, bottom=1.5 * em)
     fig = _layout.new_figure(grid.size)

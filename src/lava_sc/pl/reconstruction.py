@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pandas as pd
 
-from lava_sc import _read, _validate
+from lava_sc import _validate
 from lava_sc._slots import load
 from lava_sc.core.reconstruction import reconstruct_locality
 from lava_sc.core.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._genes import numbers_of_genes
+from lava_sc.pl._names import gene_names, module_titles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ _MOST_PARTS: Final = 6
 _SIDE: Final = (2.2, 3.0)  # of a panel, inches
 _LINE: Final = 1.3  # of a gene's name, in its font size
 _SMALLEST: Final = 4.0  # points, below which names are not written
-_LONGEST_NAME: Final = 18
+_TITLE: Final = 11.0  # of a module, in font sizes
 
 
 def reconstruction(
@@ -98,9 +98,10 @@ def reconstruction(
     if not len(drawn):
         msg = f"Found neither correlations nor modules in locality {locality}, expected something to draw; choose another one."
         raise ValueError(msg)
-    labels = _labels(adata, names[drawn].tolist())
+    labels = gene_names(adata, names[drawn].tolist(), None)
 
-    titles, tables = _panels(found, presences[locality], locality, parts, drawn)
+    heads = module_titles(adata, parts.tolist(), key, room=_TITLE * _layout.em())
+    titles, tables = _panels(found, presences[locality], (f"locality {locality}", *heads), parts, drawn)
     scale = _canvas.presence_scale(np.array([0.0, *(np.nanmax(table, initial=0.0) for table in tables)]), None)
     room = _layout.title_width(titles)
     side, size = _sizes(len(labels), room)
@@ -127,22 +128,16 @@ def _present(presence: FloatArray) -> IntArray:
 
 
 def _panels(
-    found: Reconstruction, presence: FloatArray, locality: int, parts: IntArray, genes: IntArray
+    found: Reconstruction, presence: FloatArray, heads: Sequence[str], parts: IntArray, genes: IntArray
 ) -> tuple[list[tuple[str, str]], list[FloatArray]]:
     """Titles and tables."""
     cosine = "no correlations" if np.isnan(found.cosine) else f"cosine {found.cosine:.2f}"
     over = f"overestimation {100 * found.overestimation:.0f} %"
-    titles = [(f"locality {locality}", "")]
-    titles += [(f"module {m}", f"presence {presence[m]:.2f}") for m in parts]
+    titles = [(heads[0], "")]
+    titles += [(head, f"presence {presence[m]:.2f}") for head, m in zip(heads[1:], parts, strict=True)]
     titles += [("maximum", f"{cosine}, {over}")]
     values = [found.correlations, *found.parts[parts], found.largest]
     return titles, [found.square(value, genes) for value in values]
-
-
-def _labels(adata: AnnData, genes: Sequence[str]) -> list[str]:
-    symbols = pd.Series(_read.symbols(adata, None), index=adata.var_names, dtype=object)
-    names = (str(symbols.get(gene, gene)) for gene in genes)
-    return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]
 
 
 def _sizes(n_genes: int, title_width: float) -> tuple[float, float]:

@@ -28,6 +28,8 @@ class ModuleSummary:
     ----------
     number
         Column of the presences.
+    name
+        What it is called beside its number; empty unless modules were named.
     n_localities
         Localities in which it is present (presence above 0.01).
     n_genes
@@ -41,6 +43,7 @@ class ModuleSummary:
     """
 
     number: int
+    name: str
     n_localities: int
     n_genes: int
     genes: list[str]
@@ -56,12 +59,14 @@ def describe_modules(
     names = pd.Series(_read.symbols(adata, gene_symbols), index=adata.var_names)
     presences = np.asarray(load(adata, key, "presences"))
     by_cell = get.presences(adata, key=key)
+    labels = load(adata, key, "module_names") if has(adata, key, "module_names") else None
     summaries = []
     for m in range(presences.shape[1]):
         genes = table.loc[table["module"] == m, "gene"]
         summaries.append(
             ModuleSummary(
                 number=m,
+                name=str(labels[m]) if labels is not None else "",
                 n_localities=int((presences[:, m] > PRESENT_ABOVE).sum()),
                 n_genes=len(genes),
                 genes=[str(names.get(gene, gene)) for gene in genes[:n_genes]],

@@ -14,6 +14,7 @@ from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.locality_size import locality_size
 from lava_sc.tl.module_evidence import module_evidence
 from lava_sc.tl.module_genes import module_genes
+from lava_sc.tl.name_modules import name_modules
 from lava_sc.tl.ora import ora
 from lava_sc.tl.stability import stability
 
@@ -30,6 +31,7 @@ __all__ = [
     "locality_size",
     "module_evidence",
     "module_genes",
+    "name_modules",
     "ora",
     "stability",
 ]

@@ -1,0 +1,32 @@
+"""The colours of positive and negative correlations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from matplotlib.cm import ScalarMappable
+
+#: Colours that colour-blind readers tell apart (Okabe & Ito 2008).
+_POSITIVE: Final = "#D55E00"
+_NEGATIVE, _NEGATIVE_ON_BLACK = "#0072B2", "#56B4E9"
+_NEITHER: Final = "#BDBDBD"
+
+
+def direction_colors() -> tuple[str, str]:
+    """Of negative and of positive correlations, both seen on the style's background."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgb
+
+    is_dark = sum(to_rgb(rcParams["text.color"])) > 1.5  # as the text is light
+    return (_NEGATIVE_ON_BLACK if is_dark else _NEGATIVE), _POSITIVE
+
+
+def direction_scale() -> ScalarMappable:
+    """Colours of the share of positive correlations, from 0 to 1, grey where neither sign prevails."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    negative, positive = direction_colors()
+    cmap = LinearSegmentedColormap.from_list("lava_direction", (negative, _NEITHER, positive))
+    return ScalarMappable(Normalize(0.0, 1.0), cmap)
