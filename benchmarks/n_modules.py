@@ -114,14 +114,13 @@ def table_of_planted(n_seeds: int, numbers: Sequence[int], strengths: Sequence[f
             )
 
 
-def stored(name: str, *, n_neighbors: int, use_rep: str | None = None, select: bool = True) -> AnnData:
+def stored(name: str, *, n_neighbors: int, use_rep: str | None = None, depth: str | None = None) -> AnnData:
     import anndata
 
     adata = anndata.read_h5ad(data_folder() / name)
     lava.tl.localities(adata, n_neighbors=n_neighbors, use_rep=use_rep)
-    if select:
-        lava.pp.select_genes(adata, localities_key="lava")
-    lava.tl.locality_corr(adata)
+    lava.pp.select_genes(adata, localities_key="lava")
+    lava.tl.locality_corr(adata, covariates=depth)
     return adata
 
 
@@ -145,7 +144,8 @@ REAL: dict[str, Callable[[], AnnData]] = {
     "pbmc68k": pbmc,
     "kang": lambda: stored("kang_ifnb/kang_muscat_donors_1556.h5ad", n_neighbors=150),
     "xenium, UMAP": lambda: stored(XENIUM, n_neighbors=300, use_rep="X_umap"),
-    "xenium, tissue": lambda: stored(XENIUM, n_neighbors=300, use_rep="spatial"),
+    "xenium, UMAP, depth taken out": lambda: stored(XENIUM, n_neighbors=300, use_rep="X_umap", depth="n_counts"),
+    "xenium, tissue, depth taken out": lambda: stored(XENIUM, n_neighbors=300, use_rep="spatial", depth="n_counts"),
     "mnist": digits,
 }
 
@@ -155,9 +155,8 @@ def tables_of_real(names: list[str]) -> None:
     nulls = ["loss_null", "cosine_null", "silhouette_null"]
     for name in names:
         adata, began = REAL[name](), time.perf_counter()
-        lava.tl.choose_n_modules(
-            adata, n_runs=5 if name == "mnist" else 10, n_permutations=5 if name == "mnist" else 20
-        )
+        few = {"n_runs": 3, "n_permutations": 5} if name == "mnist" or "taken out" in name else {}
+        lava.tl.choose_n_modules(adata, **few)
         found = adata.uns["lava"]
         print(f"{name}: {time.perf_counter() - began:.0f} s; {found['n_modules_choice']['reason']}")
         print(found["n_modules"][[*columns, "n_beyond_null", *nulls]].round(3).to_string(), flush=True)

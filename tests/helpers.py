@@ -72,6 +72,7 @@ FIELDS: dict[str, dict[str, list[str]]] = {
     "amf": {"uns": ["modules", "presences", "runs"], "obsm": ["{key}_presences"], "varm": ["{key}_gene_weights"]},
     "finetune_presences": {"uns": ["presences_amf", "finetuning"]},  # may be left out, so it is in none either
     "co_presence": {"uns": ["co_presence", "module_entropy"]},  # in no chain, as all that may be left out
+    "presence_association": {"uns": ["presence_association", "locality_fractions"]},
     "stability": {"uns": ["stability", "stability_cosines"]},
     "factorisations": {"uns": ["factorisations"]},
     "module_evidence": {"uns": ["module_evidence"], "varm": ["{key}_gene_q"]},

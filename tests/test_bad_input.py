@@ -443,6 +443,58 @@ BAD: dict[str, Bad] = {
         {"locality": 0, "genes": "M1_01"},
         r"1 genes, expected at least 2 .*; name more",
     ),
+    # association
+    "association with an unknown column": Bad(
+        lava.tl.presence_association,
+        "amf",
+        {"obs_key": "disease"},
+        r"no column of adata\.obs 'disease', .*'region'.*change",
+    ),
+    "association with a column of one value": Bad(
+        lava.tl.presence_association,
+        "amf",
+        {"obs_key": "same"},
+        r"1 different values in adata\.obs\['same'\], expected at least 2 .*choose another",
+        set_obs("same", lambda n: ["x"] * n),
+    ),
+    "donors with several labels": Bad(
+        lava.tl.presence_association,
+        "amf",
+        {"obs_key": "region", "donor_key": "donor"},
+        r"several levels of adata\.obs\['region'\] in 2 of 2 donors .*expected one level for each.*leave donor_key out",
+        set_obs("donor", lambda n: np.arange(n) % 2),
+    ),
+    "strata of no donors": Bad(
+        lava.tl.presence_association,
+        "amf",
+        {"obs_key": "region", "strata_key": "donor"},
+        r"strata_key='donor' without donor_key, .*; pass donor_key",
+    ),
+    "donors in several strata": Bad(
+        lava.tl.presence_association,
+        "amf",
+        {"obs_key": "donor", "donor_key": "donor", "strata_key": "region"},
+        r"several or missing values of adata\.obs\['region'\] in 2 of 2 donors .*; change strata_key",
+        set_obs("donor", lambda n: np.arange(n) % 2),
+    ),
+    "presence above 1": Bad(
+        lava.tl.presence_association,
+        "amf",
+        {"obs_key": "region", "min_presence": 2},
+        r"min_presence=2, expected a number between 0 and 1; change min_presence",
+    ),
+    "association before modules": Bad(
+        lava.tl.presence_association,
+        "locality_corr",
+        {"obs_key": "region"},
+        r'uns\["lava"\]\["presences"\] is missing.*lava_sc\.tl\.amf; call it first',
+    ),
+    "a picture before its associations": Bad(
+        lava.pl.association,
+        "amf",
+        {"module": 0, "category": "R1"},
+        r'uns\["lava"\]\["presence_association"\] is missing.*lava_sc\.tl\.presence_association; call it first',
+    ),
     # gene sets
     "missing file": Bad(
         ORA, "module_genes", {"gene_sets": "a.gmt"}, r"no GMT file at 'a\.gmt', expected an existing .*check"
@@ -558,6 +610,7 @@ def assert_is_a_sentence(message: str) -> None:
 def test_not_an_anndata_object(function: Callable[..., object], first: object, tmp_path: Path) -> None:
     arguments = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}
     arguments |= {"reconstruction": [0], "locality_similarity": [0], "module_network": [0]}
+    arguments |= {"presence_association": ["region"], "association": [0, "R1"]}
     second = arguments.get(function.__name__, [])
     with pytest.raises(TypeError, match=f"Found {type(first).__name__} .*expected an AnnData object") as caught:
         function(first, *second)

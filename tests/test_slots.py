@@ -124,7 +124,7 @@ def test_another_key_does_not_serve(stages: Mapping[str, AnnData]) -> None:
 def test_the_registry_names_what_the_steps_document() -> None:
     assert list(_slots.STEPS) == list(FIELDS)
     beside = {"locality_size", "finetune_presences", "co_presence", "stability", "factorisations"}
-    beside |= {"choose_n_modules", "module_evidence", "name_modules"}
+    beside |= {"choose_n_modules", "module_evidence", "name_modules", "presence_association"}
     assert [step for step in FIELDS if step not in beside] == ORDER
     slots = _slots.Slots("{key}")
     for step, spec in _slots.STEPS.items():

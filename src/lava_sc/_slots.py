@@ -91,6 +91,12 @@ STEPS: Final[Mapping[str, Step]] = {
         builds_on="finetune_presences",
         fields={"co_presence": "uns", "module_entropy": "uns"},
     ),
+    "presence_association": Step(
+        "lava_sc.tl.presence_association",
+        builds_on="finetune_presences",
+        fields={"presence_association": "uns", "locality_fractions": "uns", "locality_donors": "uns"},
+        optional=frozenset({"locality_donors"}),
+    ),
     "stability": Step("lava_sc.tl.stability", builds_on="amf", fields={"stability": "uns", "stability_cosines": "uns"}),
     "factorisations": Step(
         "lava_sc.tl.compare_factorisations", builds_on="locality_corr", fields={"factorisations": "uns"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lava_sc.pl.association import association
 from lava_sc.pl.centrality import centrality
 from lava_sc.pl.co_presence import co_presence
 from lava_sc.pl.localities import localities
@@ -17,6 +18,7 @@ from lava_sc.pl.reconstruction import reconstruction
 from lava_sc.pl.stability import stability
 
 __all__ = [
+    "association",
     "centrality",
     "co_presence",
     "localities",

@@ -43,7 +43,7 @@ def reconstruction(
 ) -> Figure | None:
     """Absolute correlations of a locality, those that its modules reconstruct, and their maximum.
 
-    Tables of genes × genes: first |C| of the locality, then presence times module for each module that is present there
+    Tables of genes × genes: first the absolute correlations of the locality, then presence times module for each module that is present there
     (above 0.01; the six strongest), then the largest of all of them, which is what the locality is reconstructed by (paper,
     Figure 5c). All have one colour scale and the same order of genes: by the module that wins most pairs of a gene, the
     most present one first, then by weight.

@@ -16,6 +16,7 @@ from lava_sc.tl.module_evidence import module_evidence
 from lava_sc.tl.module_genes import module_genes
 from lava_sc.tl.name_modules import name_modules
 from lava_sc.tl.ora import ora
+from lava_sc.tl.presence_association import presence_association
 from lava_sc.tl.stability import stability
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "module_genes",
     "name_modules",
     "ora",
+    "presence_association",
     "stability",
 ]

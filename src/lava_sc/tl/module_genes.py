@@ -52,7 +52,7 @@ def module_genes(
         Long table: ``module`` (numbered from 0, the column of the presences), ``gene``, ``weight``, ``rank`` (from 1) and
         ``positive``, the share of positive ρ among the correlations of the gene: 1 when it rises with all others, 0 when it falls
         as they rise. Counted are the module's pairs in which the gene takes part, in the localities where AMF found the module
-        present (above 0.01), each by its |ρ| times the module's value for the pair, so that the many faint pairs do not
+        present (above 0.01), each by its absolute ρ times the module's value for the pair, so that the many faint pairs do not
         drown those that make the module. NaN where nothing is correlated there.
 
     Raises
