@@ -20,6 +20,7 @@ def curve(loss: Any, **changed: Any) -> Curve:
         "loss_of_none": 1.0,
         "silhouette": np.full(len(loss), 0.9),
         "n_beyond": NUMBERS,
+        "explained": np.full(len(loss), 0.6),
         "strongest": np.full(len(loss), 0.3),
         "null_best": np.full(len(loss), 0.01),
     }
@@ -60,6 +61,12 @@ def test_runs_that_disagree() -> None:
     assert "silhouette 0.30" in choice.reason
 
 
+def test_more_modules_that_explain_much_more() -> None:
+    choice = choose(curve(elbow_at(3), explained=np.linspace(0.2, 0.8, 9)))
+    assert (choice.n_modules, choice.clear) == (3, False)
+    assert "10 modules explain 0.8 of the squared correlations, 3 only 0.28" in choice.reason
+
+
 def test_the_largest_number_that_was_tried() -> None:
     choice = choose(curve(1 - NUMBERS / 10.5))
     assert (choice.n_modules, choice.clear) == (10, False)
@@ -88,7 +95,7 @@ def test_the_number_before_the_smallest_is_not_chosen() -> None:
         "silhouette": np.array([np.nan, *[0.9] * 9]),
     }
     loss = 0.05 - 0.004 * np.arange(10)
-    shares = {"strongest": np.full(10, 0.9), "null_best": np.full(10, 0.01)}
+    shares = {name: np.full(10, 0.9) for name in ("explained", "strongest")} | {"null_best": np.full(10, 0.01)}
     assert choose(curve(loss, **numbers, **shares)).n_modules == 1
     choice = choose(curve(loss, **numbers, **shares, fewest=2))
     assert (choice.n_modules, choice.clear) == (2, False)
@@ -96,7 +103,7 @@ def test_the_number_before_the_smallest_is_not_chosen() -> None:
 
 def test_one_module_and_one_number() -> None:
     one = {"n_modules": np.array([1]), "silhouette": np.array([np.nan]), "n_beyond": np.array([1])}
-    short = one | {"strongest": np.array([0.9]), "null_best": np.array([0.01])}
+    short = one | {"explained": np.array([0.9]), "strongest": np.array([0.9]), "null_best": np.array([0.01])}
     choice = choose(curve([0.1], **short))
     assert (choice.n_modules, choice.clear) == (1, False)
 

@@ -20,6 +20,7 @@ TIMES_THE_NULL: Final = 2.0
 _NO_BEND: Final = 0.05  # of the loss without modules: as deep below the line no point has to lie
 _AS_DEEP: Final = 0.95  # of the deepest point below the line: there stability decides
 _SHARP: Final = 3.0  # times as steep before a clear elbow as behind it
+_NEARLY_ALL: Final = 0.8  # of what the largest number explains
 _STABLE: Final = 0.5  # silhouette from which clusters are taken to be there (Kaufman & Rousseeuw 1990)
 
 
@@ -41,6 +42,8 @@ class Curve:
         Modules of the best run that exceed chance.
     fewest
         Smallest number that may be chosen; the one before it only shows how the loss bends there.
+    explained
+        What all its modules explain together, as a share of Σ C².
     strongest, null_best
         What its strongest module explains, and the strongest of all null data sets, as shares of Σ C².
     """
@@ -50,6 +53,7 @@ class Curve:
     loss_of_none: float
     silhouette: FloatArray
     n_beyond: IntArray
+    explained: FloatArray
     strongest: FloatArray
     null_best: FloatArray
     fewest: int = 1
@@ -112,7 +116,11 @@ def _is_clear(curve: Curve, at: int) -> bool:
     falls, further = _slopes(curve, at)
     stable = not curve.silhouette[at] < _STABLE  # NaN: a single module
     real = curve.n_beyond[at] >= curve.n_modules[at]
-    return bool(falls >= _SHARP * further and stable and real)  # never at the last number
+    return bool(falls >= _SHARP * further and stable and real and _explains(curve, at))  # never at the last number
+
+
+def _explains(curve: Curve, at: int) -> bool:
+    return bool(curve.explained[at] >= _NEARLY_ALL * curve.explained[-1])
 
 
 def _clear(curve: Curve, at: int) -> Choice:
@@ -134,6 +142,9 @@ def _unclear(curve: Curve, at: int, near: IntArray) -> Choice:
         why = "not all modules exceed chance"
     elif curve.silhouette[at] < _STABLE:
         why = f"runs do not agree on their modules (silhouette {curve.silhouette[at]:.2f})"
+    elif not _explains(curve, at):
+        more, most = curve.n_modules[-1], curve.explained[-1]
+        why = f"{more} modules explain {most:.2g} of the squared correlations, {n} only {curve.explained[at]:.2g}"
     else:
         why = "the loss falls without a sharp bend"
     reason = f"Unclear: {why}; {n} is {among}, and {_beyond(curve, at)}."

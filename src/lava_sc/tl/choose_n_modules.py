@@ -56,8 +56,8 @@ def choose_n_modules(
     (Section 2.3). The same is done here, with the null beside it: the point of the loss that lies deepest below the line from no
     module at all to the largest number is taken, and among those nearly as deep the one at which the runs' modules
     have the highest silhouette. When none of its modules explains more than twice what the best module of shuffled genes
-    does, the number is 0. When the loss has no sharp bend, runs disagree, or some modules are no better than shuffled genes, a number is
-    given, but called unclear.
+    does, the number is 0. When the loss has no sharp bend, runs disagree, some modules are no better than shuffled genes, or
+    more modules explain much more, a number is given, but called unclear.
 
     Parameters
     ----------
@@ -209,6 +209,7 @@ def _curve(target: Target, tried: Sequence[Tried], best: Mapping[int, float], fe
         loss_of_none=float(target.locality_weights.sum()),
         silhouette=np.array([one.silhouette for one in tried]),
         n_beyond=np.array([beyond_chance(one.explained, best[one.n_modules]).sum() for one in tried]),
+        explained=np.array([one.explained.sum() for one in tried]),
         strongest=np.array([one.explained.max() for one in tried]),
         null_best=np.array([best[one.n_modules] for one in tried]),
         fewest=fewest,
