@@ -65,7 +65,7 @@ def test_modules_of_noise_do_not_exceed_chance() -> None:
     lava.tl.localities(adata, n_neighbors=100, overlap=4)
     lava.tl.locality_corr(adata, fdr=None)
     lava.tl.amf(adata, 3, n_runs=2)
-    lava.tl.module_evidence(adata, **QUICK)
+    lava.tl.module_evidence(adata, n_permutations=3, n_decoys=1)
     table = adata.uns["lava"]["module_evidence"]
     assert not table["exceeds_chance"].any()
     assert table["p_value"].max() > 0.5

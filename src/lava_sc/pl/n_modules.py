@@ -60,7 +60,7 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     >>> adata = lava.datasets.planted(n_cells=1000)
     >>> lava.tl.localities(adata, n_neighbors=100)
     >>> lava.tl.locality_corr(adata)
-    >>> lava.tl.choose_n_modules(adata, range(2, 7), n_runs=2, n_permutations=3)
+    >>> lava.tl.choose_n_modules(adata, range(2, 7), n_runs=2, n_permutations=2)
     >>> fig = lava.pl.n_modules(adata, show=False)
     >>> len(fig.axes)
     4

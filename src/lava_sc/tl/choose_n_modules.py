@@ -122,7 +122,7 @@ def choose_n_modules(
     >>> adata = lava.datasets.planted(n_cells=1000)
     >>> lava.tl.localities(adata, n_neighbors=100)
     >>> lava.tl.locality_corr(adata)
-    >>> lava.tl.choose_n_modules(adata, range(2, 7), n_runs=2, n_permutations=3)
+    >>> lava.tl.choose_n_modules(adata, range(2, 7), n_runs=2, n_permutations=2)
     >>> adata.uns["lava"]["n_modules_choice"]["n_modules"]
     4
     >>> lava.tl.amf(adata, n_runs=2)  # the runs of that number, without fitting them again
