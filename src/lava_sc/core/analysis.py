@@ -12,7 +12,7 @@ from lava_sc.core._parallel import ordered_map
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.run import one_run
 from lava_sc.core.amf.runs import settled_libraries, share_threads
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.amf.target import make_target, over_all_pairs
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.shuffle import least_kept
 from lava_sc.core.stability import average_module
@@ -20,7 +20,7 @@ from lava_sc.core.stability import average_module
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lava_sc._types import FloatArray, IntArray
+    from lava_sc._types import IntArray
     from lava_sc.core.amf.fit import Options
     from lava_sc.core.amf.target import Target
     from lava_sc.core.null import NullData
@@ -107,11 +107,4 @@ class Analysis:
         assert run.P is not None
         assert run.M is not None
         average = average_module(run.P, run.M)[None]
-        return Factors(_over_all_pairs(run.M, target), _over_all_pairs(average, target), run.quality.loss)
-
-
-def _over_all_pairs(values: FloatArray, target: Target) -> sparse.csr_matrix:
-    """Rows over the pairs of a target as rows over all pairs."""
-    compact = sparse.csr_matrix(values)
-    columns = target.columns[compact.indices]
-    return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(values), target.n_pairs))
+        return Factors(over_all_pairs(run.M, target), over_all_pairs(average, target), run.quality.loss)

@@ -14,10 +14,11 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from lava_sc.core.amf.runs import run_many
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.amf.target import make_target, over_all_pairs
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs, pair_features, pair_index
 from lava_sc.core.correlation.shuffle import Decoys, Null
+from lava_sc.core.stability import cosines
 from lava_sc.core.summary import gene_weights
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ def weights_with_decoys(
     found = run_many(target, n_modules, options, n_runs=n_runs, rng=np.random.default_rng(seed), **how)
     if found.interrupted:
         raise KeyboardInterrupt
-    compact = sparse.csr_matrix(found.factors[1])
-    shape = compact.shape[0], target.n_pairs
-    fitted = sparse.csr_matrix((compact.data, target.columns[compact.indices], compact.indptr), shape=shape)
+    fitted = over_all_pairs(found.factors[1], target)
     of_genes, matched = np.zeros((2 * n_features, n_modules)), _matched(modules, fitted, n_features)
     of_genes[:, matched[0]] = gene_weights(fitted, 2 * n_features)[:, matched[1]]
     return of_genes[:n_features], of_genes[n_features:]
@@ -73,12 +72,9 @@ def _matched(modules: sparse.csr_matrix, fitted: sparse.csr_matrix, n_features: 
     columns = pair_index(a[genes], b[genes], n_features)
     shape = fitted.shape[0], n_pairs(n_features)
     of_genes = sparse.csr_matrix((entries.data[genes], (entries.row[genes], columns)), shape=shape)
-    norms = [np.sqrt(np.asarray(M.multiply(M).sum(axis=1), dtype=np.float64)).ravel() for M in (modules, of_genes)]
-    products = (modules @ of_genes.T).toarray()
-    scales = norms[0][:, None] * norms[1]
-    cosines = np.divide(products, scales, out=np.zeros(products.shape), where=scales > 0)
-    rows, found = linear_sum_assignment(-cosines)
-    shared = cosines[rows, found] > 0
+    between = cosines(modules, of_genes)
+    rows, found = linear_sum_assignment(-between)
+    shared = between[rows, found] > 0
     return rows[shared], found[shared]
 
 

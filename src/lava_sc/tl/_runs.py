@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from lava_sc._slots import load
 from lava_sc.core.amf.fit import Options
+from lava_sc.core.amf.target import over_all_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +55,7 @@ def fields_of_runs(found: Runs, target: Target) -> dict[str, Any]:
     """Modules and presences of the best run, and the table of all."""
     P, M = found.factors
     runs = table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best)
-    return {"modules": _scatter_columns(M, target), "presences": P, "runs": runs}
-
-
-def _scatter_columns(M: FloatArray, target: Target) -> sparse.csr_matrix:
-    """Modules over all pairs, the target's empty columns filled in."""
-    compact = sparse.csr_matrix(M)
-    columns = target.columns[compact.indices]
-    return sparse.csr_matrix((compact.data, columns, compact.indptr), shape=(len(M), target.n_pairs))
+    return {"modules": over_all_pairs(M, target), "presences": P, "runs": runs}
 
 
 def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> Options:
@@ -76,3 +69,12 @@ def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> Optio
         sweep = load(adata, key, "gamma_sweep")
         options = replace(options, gamma=float(sweep.loc[sweep["chosen"].to_numpy(), "gamma"].iloc[0]))
     return options
+
+
+def of_all_genes(adata: AnnData, genes: Sequence[str], values: FloatArray) -> FloatArray:
+    """Values (D, M) of the correlated genes for all genes, (n_vars, M); NaN for the others."""
+    spread = np.full((adata.n_vars, values.shape[1]), np.nan)
+    at = adata.var_names.get_indexer(pd.Index(genes))
+    present = at >= 0  # genes may have been removed since
+    spread[at[present]] = values[present]
+    return spread

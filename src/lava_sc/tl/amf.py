@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-import pandas as pd
 
 from lava_sc import _validate
 from lava_sc._logging import logger, warn
@@ -21,15 +20,14 @@ from lava_sc.core.amf.target import make_target
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.core.summary import gene_weights, presences_of_cells
 from lava_sc.tl._chosen import chosen_number, stored_runs
-from lava_sc.tl._runs import fields_of_runs, table_of_sweep
+from lava_sc.tl._runs import fields_of_runs, of_all_genes, table_of_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from anndata import AnnData
-    from scipy import sparse
 
-    from lava_sc._types import FloatArray, SeedLike
+    from lava_sc._types import SeedLike
     from lava_sc.core.amf.gamma import Sweep
     from lava_sc.core.amf.runs import Runs
     from lava_sc.core.amf.target import Target
@@ -194,9 +192,10 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         found = _fitted(target, params, rng, n_jobs=n_jobs, engines=engines, callback=callback)
 
     adata = adata.copy() if copy else adata
+    genes = load(adata, key, "genes")
     fields = found | {
         "cell_presences": presences_of_cells(load(adata, key, "localities"), found["presences"]),
-        "gene_weights": _weights_of_all_genes(adata, load(adata, key, "genes"), found["modules"]),
+        "gene_weights": of_all_genes(adata, genes, gene_weights(found["modules"], len(genes))),
     }
     store(adata, key, "amf", fields, params)
     return adata if copy else None
@@ -309,11 +308,3 @@ def _report(found: Runs, n_runs: int, n_modules: int, options: Options) -> None:
     if best.n_modules < n_modules:
         logger.warning("%d of %d modules died: %d are stored", n_modules - best.n_modules, n_modules, best.n_modules)
     logger.info("best of %d runs: %s", len(found.runs), best.quality)
-
-
-def _weights_of_all_genes(adata: AnnData, genes: Sequence[str], modules: sparse.csr_matrix) -> FloatArray:
-    weights = np.full((adata.n_vars, modules.shape[0]), np.nan)
-    at = adata.var_names.get_indexer(pd.Index(genes))
-    present = at >= 0  # genes may have been removed since
-    weights[at[present]] = gene_weights(modules, len(genes))[present]
-    return weights

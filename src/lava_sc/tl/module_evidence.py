@@ -17,7 +17,7 @@ from lava_sc.core.number import beyond_chance
 from lava_sc.core.numbers import fit_nulls, squares
 from lava_sc.core.summary import gene_weights
 from lava_sc.tl._null import null_data
-from lava_sc.tl._runs import options_of_amf
+from lava_sc.tl._runs import of_all_genes, options_of_amf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ def module_evidence(
     genes = load(adata, key, "genes")
     lists, q = _lists(draws, gene_weights(modules, len(genes)), threshold)
     table = _table(shares, np.array([fit.best for (fit,) in fits])).join(lists)
-    fields = {"module_evidence": table, "gene_q": _of_all_genes(adata, genes, q)}
+    fields = {"module_evidence": table, "gene_q": of_all_genes(adata, genes, q)}
     logger.info("%d of %d modules exceed chance", int(table["exceeds_chance"].sum()), len(table))
     params: dict[str, Any] = {
         "n_permutations": int(n_permutations),
@@ -184,9 +184,3 @@ def _lists(
     lists = pd.DataFrame({"n_genes": listed, "n_decoys": n_decoys, "fdr": np.minimum(fdr, 1.0)})
     lists.index = pd.Index([str(m) for m in range(len(lists))], name="module")
     return lists, q
-
-
-def _of_all_genes(adata: AnnData, genes: Sequence[str], q: FloatArray) -> FloatArray:
-    values = np.full((adata.n_vars, q.shape[1]), np.nan)
-    values[adata.var_names.get_indexer(pd.Index(genes))] = q
-    return values

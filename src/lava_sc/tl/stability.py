@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,13 +10,13 @@ import pandas as pd
 from lava_sc import _read, _validate
 from lava_sc._logging import logger
 from lava_sc._slots import load, load_params, store
-from lava_sc.core.amf.fit import Options
 from lava_sc.core.analysis import Analysis
 from lava_sc.core.rehearsal import check_correlations_fit
 from lava_sc.core.repeats import N_NULLS, PARTS, repeat_placements, repeat_runs, repeat_samples
 from lava_sc.core.stability import SHARE, draw_groups, draw_samples, members_among, scaled_size
 from lava_sc.tl._again import placing
 from lava_sc.tl._null import null_data
+from lava_sc.tl._runs import options_of_amf
 from lava_sc.tl._stability_tables import table_of_cosines, table_of_medians
 
 if TYPE_CHECKING:
@@ -208,18 +207,13 @@ def _overlaps(overlaps: Sequence[float] | None, again: Placing) -> list[float]:
 
 def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, seed: int, n_jobs: int | None) -> Analysis:
     params = load_params(adata, key, "amf")
-    names = {one.name for one in dataclasses.fields(Options)}
-    options = {name: value for name, value in params.items() if name in names}
-    if options["gamma"] == "auto":
-        sweep = load(adata, key, "gamma_sweep")
-        options["gamma"] = float(sweep.loc[sweep["chosen"].to_numpy(dtype=bool), "gamma"].iloc[0])
     return Analysis(
         null=null_data(adata, key, depth_key, n_jobs),
         C=load(adata, key, "C"),
         modules=modules,
         overlap=float(load_params(adata, key, "localities")["overlap"]),
         n_modules=int(params["n_modules"]),
-        options=Options(**options),
+        options=options_of_amf(adata, key, params),
         init=str(params["init"]),
         min_localities=int(params["min_localities"]),
         null_seeds=_seeds(seed, N_NULLS),

@@ -100,6 +100,13 @@ def restrict(target: Target, pairs: IntArray) -> Target:
     return _laid_out(C.data, C.indices, C.indptr, columns, target.n_pairs, target.locality_weights)
 
 
+def over_all_pairs(M: FloatArray, target: Target) -> sparse.csr_matrix:
+    """Modules (M, J′) over all pairs, (M, J) CSR: the target's empty columns filled in."""
+    compact = sparse.csr_matrix(M)
+    shape = len(M), target.n_pairs
+    return sparse.csr_matrix((compact.data, target.columns[compact.indices], compact.indptr), shape=shape)
+
+
 def take_localities(target: Target, rows: IntArray) -> Target:
     """Some localities over the same columns; weighed as if there were no others."""
     C = sparse.csr_matrix(
