@@ -6,7 +6,7 @@
 noise: data without modules, 20 seeds of each kind: PBMC 68k with every gene shuffled over all cells; independent Poisson counts
 with varying depth, normalised; Gaussian numbers. Where no correlation passes fdr at all, that is the answer.
 planted: `datasets.planted` with 2 to 8 modules, ten seeds, at its default strength and weaker: how often the number is right,
-how often another one is given as clear, and as unclear.
+how often another one is given as clear, and as unclear; and how often the elbow of the loss is right.
 real: the tables of MNIST, Kang, Xenium (UMAP and tissue) and PBMC 68k, with the choice and its reason.
 
 Data are read from the folder LAVA_SC_DATA.
@@ -66,52 +66,54 @@ NOISE: dict[str, Callable[[np.random.Generator], AnnData]] = {
 }
 
 
-def answer(adata: AnnData, **options: Any) -> tuple[int, bool]:
-    """The number, and whether it is clear; 0 where no correlation passes fdr."""
+def answer(adata: AnnData, **options: Any) -> dict[str, Any]:
+    """The choice; 0 where no correlation passes fdr."""
     try:
         lava.tl.locality_corr(adata)
     except ValueError as error:
         if "correlations at fdr" not in str(error):
             raise
-        return 0, True
+        return {"n_modules": 0, "clear": True, "elbow": 0}
     lava.tl.choose_n_modules(adata, **options)
-    choice = adata.uns["lava"]["n_modules_choice"]
-    return choice["n_modules"], choice["clear"]
+    choice: dict[str, Any] = adata.uns["lava"]["n_modules_choice"]
+    return choice
 
 
-def table_of_noise(n_seeds: int) -> None:
+def table_of_noise(seeds: range) -> None:
     print(f"{'noise':10} {'0 modules':>10} {'others':30}")
     for name, make in NOISE.items():
         found = []
-        for seed in range(n_seeds):
+        for seed in seeds:
             adata = make(np.random.default_rng(seed))
             lava.tl.localities(adata, n_neighbors=100, overlap=4)
-            found.append(answer(adata, n_modules=range(2, 6), n_runs=5, n_permutations=10)[0])
+            found.append(answer(adata, n_modules=range(2, 6), n_runs=5, n_permutations=10)["n_modules"])
         others = [n for n in found if n]
-        print(f"{name:10} {found.count(0):4d} of {n_seeds:2d} {others!s:30}", flush=True)
+        print(f"{name:10} {found.count(0):4d} of {len(seeds):2d} {others!s:30}", flush=True)
 
 
-def table_of_planted(n_seeds: int, numbers: Sequence[int], strengths: Sequence[float]) -> None:
-    print(
-        f"{'strength':>8} {'modules':>8} {'right':>6} {'of these clear':>15} {'wrong, clear':>13} {'wrong, unclear':>15} {'0':>3}"
-    )
+def table_of_planted(seeds: range, numbers: Sequence[int], strengths: Sequence[float], n_cells: int) -> None:
+    columns = ["right", "of these clear", "wrong, clear", "wrong, unclear", "0", "elbow right"]
+    print("   ".join(["cells", "strength", "modules", *columns]))
     for strength in strengths:
         for n_modules in numbers:
             counts: collections.Counter[str] = collections.Counter()
-            for seed in range(n_seeds):
-                adata = lava.datasets.planted(n_modules=n_modules, n_genes=250, strength=strength, rng=seed)
+            for seed in seeds:
+                planted = {"n_modules": n_modules, "strength": strength, "n_cells": n_cells}
+                adata = lava.datasets.planted(**planted, n_genes=250, rng=seed)
                 lava.tl.localities(adata, n_neighbors=100)
-                n, clear = answer(adata, n_modules=NUMBERS, **QUICK)
-                right = n == n_modules
-                counts["right"] += right
-                counts["right, clear"] += right and clear
-                counts["none"] += n == 0
-                counts[f"wrong, {'clear' if clear else 'unclear'}"] += not right and n > 0
-            print(
-                f"{strength:8g} {n_modules:8d} {counts['right']:6d} {counts['right, clear']:15d} {counts['wrong, clear']:13d} "
-                f"{counts['wrong, unclear']:15d} {counts['none']:3d}",
-                flush=True,
-            )
+                choice = answer(adata, n_modules=NUMBERS, **QUICK)
+                counts.update(judged(choice, n_modules))
+            cells = [f"{counts[name]:{len(name)}d}" for name in columns]
+            print("   ".join([f"{n_cells:5d}", f"{strength:8g}", f"{n_modules:7d}", *cells]), flush=True)
+
+
+def judged(choice: dict[str, Any], n_modules: int) -> list[str]:
+    """Columns of the table in which an answer counts."""
+    right, clear, none = choice["n_modules"] == n_modules, choice["clear"], choice["n_modules"] == 0
+    elbow = ["elbow right"] if choice["elbow"] == n_modules else []
+    if right:
+        return ["right", *(["of these clear"] if clear else []), *elbow]
+    return ["0" if none else "wrong, clear" if clear else "wrong, unclear", *elbow]
 
 
 def stored(name: str, *, n_neighbors: int, use_rep: str | None = None, depth: str | None = None) -> AnnData:
@@ -151,15 +153,17 @@ REAL: dict[str, Callable[[], AnnData]] = {
 
 
 def tables_of_real(names: list[str]) -> None:
-    columns = ["loss", "cosine", "overestimation", "silhouette", "held_out", "explained", "weakest", "null_best"]
-    nulls = ["loss_null", "cosine_null", "silhouette_null"]
+    columns = ["loss", "cosine", "overestimation", "silhouette", "held_out", "other_cells", "other_cells_se"]
+    shares = ["explained", "weakest", "null_best", "n_beyond_null", "n_replicated"]
+    nulls = ["loss_null", "cosine_null", "silhouette_null", "other_cells_null"]
     for name in names:
         adata, began = REAL[name](), time.perf_counter()
         few = {"n_runs": 3, "n_permutations": 5} if name == "mnist" or "taken out" in name else {}
         lava.tl.choose_n_modules(adata, **few)
         found = adata.uns["lava"]
         print(f"{name}: {time.perf_counter() - began:.0f} s; {found['n_modules_choice']['reason']}")
-        print(found["n_modules"][[*columns, "n_beyond_null", *nulls]].round(3).to_string(), flush=True)
+        print(f"elbow of the loss: {found['n_modules_choice']['elbow']}")
+        print(found["n_modules"][[*columns, *shares, *nulls]].round(3).to_string(), flush=True)
 
 
 def main() -> None:
@@ -171,13 +175,17 @@ def main() -> None:
     parser.add_argument("--modules", type=int, action="append", help="planted ones, only so many, may be repeated")
     parser.add_argument("--strength", type=float, action="append", help="of planted ones, only this, may be repeated")
     parser.add_argument("--seeds", type=int, help="20 of noise and 10 of planted modules by default")
+    parser.add_argument("--cells", type=int, default=2000, help="of planted modules")
+    parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    tables = arguments.table or ["noise", "planted", "real"]
+    tables, first = arguments.table or ["noise", "planted", "real"], arguments.first_seed
     if "noise" in tables:
-        table_of_noise(arguments.seeds or 20)
+        table_of_noise(range(first, first + (arguments.seeds or 20)))
     if "planted" in tables:
-        table_of_planted(arguments.seeds or 10, arguments.modules or range(2, 9), arguments.strength or (1.0, 0.4))
+        seeds = range(first, first + (arguments.seeds or 10))
+        strengths = arguments.strength or (1.0, 0.4)
+        table_of_planted(seeds, arguments.modules or range(2, 9), strengths, arguments.cells)
     if "real" in tables:
         tables_of_real(arguments.data or list(REAL))
 

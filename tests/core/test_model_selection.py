@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from lava_sc.core.model_selection import cosine_distances, k_medoids, silhouette, silhouette_of_runs
+from lava_sc.core.model_selection import cosine_distances, k_medoids, most_alike, silhouette, silhouette_of_runs
 
 
 def points(n: int, seed: int) -> np.ndarray:
@@ -77,3 +77,10 @@ def test_runs_that_agree_and_runs_that_do_not() -> None:
     assert silhouette_of_runs([modules, modules[:3]]) == pytest.approx(
         6 / 7
     )  # one module died: its cluster has one member
+
+
+def test_the_two_most_alike_modules() -> None:
+    runs = [points(4, seed).astype(np.float32) for seed in range(3)]
+    largest = [max(1 - cdist(M, M, "cosine")[a, b] for a, b in combinations(range(4), 2)) for M in runs]
+    assert most_alike(runs) == pytest.approx(np.median(largest), rel=1e-5)
+    assert np.isnan(most_alike([points(1, 0)]))

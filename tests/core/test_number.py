@@ -1,7 +1,8 @@
-"""The choice of a number of modules, on curves that were made up."""
+"""The choice of a number of modules, on curves that were made up: by other samples, and at the elbow of the loss."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ def curve(loss: Any, **changed: Any) -> Curve:
         "silhouette": np.full(len(loss), 0.9),
         "n_beyond": NUMBERS,
         "explained": np.full(len(loss), 0.6),
+        "most_alike": np.full(len(loss), 0.3),
         "strongest": np.full(len(loss), 0.3),
         "null_best": np.full(len(loss), 0.01),
     }
@@ -93,6 +95,7 @@ def test_the_number_before_the_smallest_is_not_chosen() -> None:
         "n_modules": np.arange(1, 11),
         "n_beyond": np.arange(1, 11),
         "silhouette": np.array([np.nan, *[0.9] * 9]),
+        "most_alike": np.array([np.nan, *[0.3] * 9]),
     }
     loss = 0.05 - 0.004 * np.arange(10)
     shares = {name: np.full(10, 0.9) for name in ("explained", "strongest")} | {"null_best": np.full(10, 0.01)}
@@ -102,7 +105,12 @@ def test_the_number_before_the_smallest_is_not_chosen() -> None:
 
 
 def test_one_module_and_one_number() -> None:
-    one = {"n_modules": np.array([1]), "silhouette": np.array([np.nan]), "n_beyond": np.array([1])}
+    one = {
+        "n_modules": np.array([1]),
+        "silhouette": np.array([np.nan]),
+        "n_beyond": np.array([1]),
+        "most_alike": np.array([np.nan]),
+    }
     short = one | {"explained": np.array([0.9]), "strongest": np.array([0.9]), "null_best": np.array([0.01])}
     choice = choose(curve([0.1], **short))
     assert (choice.n_modules, choice.clear) == (1, False)
@@ -111,3 +119,88 @@ def test_one_module_and_one_number() -> None:
 def test_beyond_chance() -> None:
     np.testing.assert_array_equal(beyond_chance(np.array([0.0, 0.1, 0.2, 0.21]), 0.1), [False, False, False, True])
     np.testing.assert_array_equal(beyond_chance(np.array([0.0, 0.001]), 0.0), [False, True])
+
+
+def others(means: Any, spread: float = 0.01, seed: int = 0) -> np.ndarray:
+    """Five splits that differ by far more than numbers do within them; differences to the mean have a given spread."""
+    means = np.asarray(means, dtype=float)
+    noise = np.random.default_rng(seed).normal(size=(5, len(means)))
+    noise -= noise.mean(axis=0)
+    return means + spread * noise + np.linspace(-0.1, 0.1, 5)[:, None]
+
+
+def replicated(means: Any, **changed: Any) -> Curve:
+    """The loss bends at 3, whatever other samples say."""
+    given = {"other_samples": others(means), "other_samples_null": np.full((3, 9), 0.01), "n_replicated": NUMBERS}
+    return curve(elbow_at(3), **(given | changed))
+
+
+def rising_to(n: int, behind: float = 0.02) -> np.ndarray:
+    return np.where(n >= NUMBERS, 0.6 * NUMBERS / n, 0.6 - behind)
+
+
+@pytest.mark.parametrize("n", range(2, 10))
+def test_best_in_other_samples(n: int) -> None:
+    choice = choose(replicated(rising_to(n)))
+    assert (choice.n_modules, choice.clear, choice.elbow) == (n, True, 3)
+    assert f"{n} modules reconstruct cells that were left out with a cosine of 0.6" in choice.reason
+    assert f"all {n} explain there more than 2 times" in choice.reason
+
+
+def test_the_smallest_within_a_standard_error() -> None:
+    """From 5 modules on the curve is level but for chance; 4 are worse by many standard errors."""
+    means = np.where(NUMBERS < 5, 0.1 * NUMBERS, 0.5 + 0.0005 * NUMBERS)
+    choice = choose(replicated(means, other_samples=others(means, spread=0.03)))
+    assert (choice.n_modules, choice.clear) == (5, True)
+
+
+def test_a_smaller_number_that_is_nearly_as_good() -> None:
+    means = np.where(NUMBERS < 6, 0.5, 0.516)
+    choice = choose(replicated(means, other_samples=others(means, seed=1)))
+    assert (choice.n_modules, choice.clear) == (6, False)
+    assert re.search(r"Unclear: [2-5] modules reconstruct cells that were left out nearly as well", choice.reason)
+
+
+def test_better_with_every_number() -> None:
+    choice = choose(replicated(0.06 * NUMBERS))
+    assert (choice.n_modules, choice.clear) == (10, False)
+    assert "still reconstructed better with the largest number" in choice.reason
+
+
+def test_near_copies_are_not_counted() -> None:
+    """Other samples are reconstructed a little better when modules come twice."""
+    alike = np.where(NUMBERS > 5, 0.95, 0.2)
+    choice = choose(replicated(rising_to(5, behind=-0.05), most_alike=alike))
+    assert (choice.n_modules, choice.clear) == (5, True)
+    assert "no larger number without near copies among its modules does better" in choice.reason
+    assert choose(replicated(rising_to(5, behind=-0.05))).n_modules > 5
+
+
+def test_copies_with_every_number() -> None:
+    choice = choose(replicated(rising_to(5), most_alike=np.full(9, 0.9)))
+    assert (choice.n_modules, choice.clear) == (2, False)
+    assert "two of the modules are near copies (cosine 0.90)" in choice.reason
+
+
+def test_modules_that_do_not_recur() -> None:
+    choice = choose(replicated(rising_to(5), n_replicated=np.minimum(NUMBERS, 4)))
+    assert (choice.n_modules, choice.clear) == (5, False)
+    assert "not all modules exceed chance" in choice.reason
+    assert "4 of 5 explain there" in choice.reason
+
+
+@pytest.mark.parametrize("means", [np.zeros(9), rising_to(5) / 40])
+def test_other_samples_that_tell_nothing(means: np.ndarray) -> None:
+    """No better than twice the null: the elbow decides, and is not clear."""
+    choice = choose(replicated(means, other_samples=np.tile(means, (5, 1))))
+    assert (choice.n_modules, choice.clear, choice.elbow) == (3, False, 3)
+    assert "half of the cells hold too few correlations to tell; 3 is where it bends most" in choice.reason
+
+
+def test_nothing_beyond_chance_whatever_other_samples_say() -> None:
+    choice = choose(replicated(rising_to(5), n_beyond=np.zeros(9, dtype=int)))
+    assert (choice.n_modules, choice.clear) == (0, True)
+
+
+def test_a_single_split() -> None:
+    assert choose(replicated(rising_to(4), other_samples=rising_to(4)[None])).n_modules == 4

@@ -157,16 +157,25 @@ def test_placements_against_loops() -> None:
                 assert one.cosine == pytest.approx(expected, abs=1e-6)
         assert sorted((one.first, one.second) for one in ours if one.null) == [(0, 1), (0, 2), (1, 2)]
     ends = [one for one in found if one.part == "end_to_end"]
-    assert {one.overlap for one in ends} == {2.0}
-    best = []
-    for members, seeds in zip(more, ([1, 2], [3, 4], [5, 6]), strict=True):
+    best = {}
+    for key, members, seeds in (
+        (0, more[0], [1, 2]),
+        (1, more[1], [3, 4]),
+        (2, more[2], [5, 6]),
+        ("some", some[0], [1, 2]),
+    ):
         target = analysis.target(analysis.correlations(members))
-        best.append(min(analysis.fit([(target, seed) for seed in seeds]), key=lambda run: run.loss))
+        best[key] = min(analysis.fit([(target, seed) for seed in seeds]), key=lambda run: run.loss)
+    across = [one for one in ends if one.overlap == 1 and not one.null]
+    assert [(one.first, one.second) for one in across if one.module < 0] == [(0, 0), (1, 0), (2, 0)]
+    assert [one.module for one in across if one.module >= 0] == [0, 1]
+    assert sum(one.null and one.module < 0 and one.overlap == 1 for one in ends) > 0
     for one in ends:
+        other = best[one.second if one.overlap == 2 else "some"]
         if not one.null and one.module < 0:
-            expected = cosine_similarity(best[one.first].average, best[one.second].average)[0, 0]
+            expected = cosine_similarity(best[one.first].average, other.average)[0, 0]
         elif not one.null:
-            expected = matched_cosines(analysis.modules, best[one.second].modules)[one.module]
+            expected = matched_cosines(analysis.modules, other.modules)[one.module]
         else:
             continue
         assert one.cosine == pytest.approx(expected, abs=1e-9)

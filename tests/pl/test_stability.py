@@ -25,7 +25,8 @@ def with_stability(adata: AnnData, n_modules: int, *, lowest: float = 0.1, donor
     adata, rng = adata.copy(), np.random.default_rng(0)
     rows, singles = [], []
     groups = [("placement", overlap, -1) for overlap in (1.5, 3.0, 6.0)]
-    groups += [(part, 3.0, -1) for part in ("runs", "end_to_end")]
+    groups += [("runs", 3.0, -1), *[("end_to_end", overlap, -1) for overlap in (1.5, 3.0, 6.0)]]
+    groups += [("end_to_end", 6.0, m) for m in range(n_modules)]  # of another overlap: not drawn
     groups += [(part, 3.0, m) for part in COLORS for m in range(n_modules)]
     for part, overlap, module in groups:
         values, null = (rng.uniform(lowest, high, 6) for high in (1.0, (1 + lowest) / 2))
@@ -39,6 +40,16 @@ def with_stability(adata: AnnData, n_modules: int, *, lowest: float = 0.1, donor
         adata.uns["lava"][name] = pd.DataFrame(table, index=[str(i) for i in range(len(table))])
     adata.uns["lava"]["params"]["stability"] = {"donor_key": "donor"} if donor else {"rng": 0}
     return adata
+
+
+def drawn(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the left and of the right panel."""
+    left = table["part"].isin(["placement", "end_to_end"]) & (table["module"] < 0)
+    return table[left], table[(table["part"] != "placement") & (table["overlap"] == 3)]
+
+
+def of_part(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    return table[table["part"] == part]
 
 
 def marks(ax: Axes) -> dict[str, np.ndarray]:
@@ -57,15 +68,15 @@ def test_marks_are_medians_with_intervals(explained: AnnData, n_modules: int) ->
     adata = with_stability(explained, n_modules)
     table = adata.uns["lava"]["stability"]
     left, right = lava.pl.stability(adata).axes
-    (placements,) = marks(left).values()
-    expected = table[table["part"] == "placement"].sort_values("overlap")
-    np.testing.assert_allclose(placements[:, 1:], expected[["cosine", "low", "high"]], atol=1e-12)
+    for part, found in zip(("placement", "end_to_end"), marks(left).values(), strict=True):
+        expected = of_part(drawn(table)[0], part).sort_values("overlap")
+        np.testing.assert_allclose(found[:, 1:], expected[["cosine", "low", "high"]], atol=1e-12)
     assert [text.get_text() for text in left.get_xticklabels()] == ["1.5", "3", "6"]
     assert [text.get_text() for text in right.get_xticklabels()] == ["mean", *map(str, range(n_modules))]
     found = marks(right)
     assert set(found) == set(COLORS.values())
     for part, color in COLORS.items():
-        expected = table[table["part"] == part].sort_values("module")
+        expected = of_part(drawn(table)[1], part).sort_values("module")
         np.testing.assert_allclose(found[color][:, 1:], expected[["cosine", "low", "high"]], atol=1e-12)
         np.testing.assert_array_equal(np.round(found[color][:, 0]), expected["module"] + 1)
 
@@ -73,14 +84,15 @@ def test_marks_are_medians_with_intervals(explained: AnnData, n_modules: int) ->
 def test_each_mark_stands_before_its_own_null(explained: AnnData) -> None:
     adata = with_stability(explained, 3)
     table = adata.uns["lava"]["stability"]
-    for ax, parts in zip(lava.pl.stability(adata).axes, (["placement"], list(COLORS)), strict=True):
+    parts_of = (["placement", "end_to_end"], list(COLORS))
+    for ax, parts, rows in zip(lava.pl.stability(adata).axes, parts_of, drawn(table), strict=True):
         at = np.concatenate([found[:, 0] for found in marks(ax).values()])
         bars = {round(bar.get_x() + bar.get_width() / 2, 6): bar.get_height() for bar in ax.patches}
-        expected = np.concatenate([table.loc[table["part"] == part, "null_high"] for part in parts])
+        expected = np.concatenate([rows.loc[rows["part"] == part, "null_high"] for part in parts])
         assert len(bars) == len(at)
         np.testing.assert_allclose([bars[round(x, 6)] for x in at], expected)
         medians = np.concatenate([lines.get_segments() for lines in ax.collections if lines.get_zorder() == 2])
-        expected = np.concatenate([table.loc[table["part"] == part, "null_cosine"] for part in parts])
+        expected = np.concatenate([rows.loc[rows["part"] == part, "null_cosine"] for part in parts])
         np.testing.assert_allclose(medians[:, 0, 1], expected)
         np.testing.assert_allclose(medians[:, :, 0].mean(axis=1), at)
 
@@ -88,10 +100,9 @@ def test_each_mark_stands_before_its_own_null(explained: AnnData) -> None:
 def test_single_comparisons_are_those_of_the_data(explained: AnnData) -> None:
     adata = with_stability(explained, 3)
     cosines = adata.uns["lava"]["stability_cosines"]
-    for ax, is_left in zip(lava.pl.stability(adata).axes, (True, False), strict=True):
-        drawn = np.concatenate([dots.get_offsets()[:, 1] for dots in ax.collections if dots.get_zorder() == 3])
-        expected = cosines.loc[~cosines["null"] & ((cosines["part"] == "placement") == is_left), "cosine"]
-        np.testing.assert_allclose(np.sort(drawn), np.sort(expected))
+    for ax, rows in zip(lava.pl.stability(adata).axes, drawn(cosines[~cosines["null"]]), strict=True):
+        dots = np.concatenate([dots.get_offsets()[:, 1] for dots in ax.collections if dots.get_zorder() == 3])
+        np.testing.assert_allclose(np.sort(dots), np.sort(rows["cosine"]))
 
 
 @pytest.mark.parametrize("lowest", [0.0, 0.4, 0.9, 0.9999])
@@ -116,13 +127,19 @@ def test_no_text_meets_another(explained: AnnData, n_modules: int, font_size: in
 def test_legend(explained: AnnData, donor: bool) -> None:
     _, right = lava.pl.stability(with_stability(explained, 2, donor=donor)).axes
     names = [text.get_text() for text in right.get_legend().get_texts()]
-    assert names == ["other runs", "other placements", "other donors" if donor else "other cells", "shuffled genes"]
+    assert names == [
+        "correlations",
+        "other runs",
+        "other placements",
+        "other donors" if donor else "other cells",
+        "shuffled genes",
+    ]
 
 
 def test_a_dark_style(explained: AnnData) -> None:
     plt.style.use("dark_background")
     left, _ = lava.pl.stability(with_stability(explained, 2)).axes
-    assert set(marks(left)) == {"#ffffff"}
+    assert set(marks(left)) == {"#ffffff", COLORS["end_to_end"]}
 
 
 def test_nothing_in_adata_changes(explained: AnnData) -> None:

@@ -15,7 +15,7 @@ import lava_sc as lava
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 3}
+QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 3, "n_splits": 2}
 
 
 def correlated(adata: AnnData, **kwargs: Any) -> AnnData:
@@ -101,6 +101,29 @@ def test_table(three: AnnData) -> None:
     assert three_modules["held_out"] > 0.8
     assert table.loc["2", "held_out"] < 0.75
     assert three_modules["null_best"] < three_modules["weakest"] / 2
+    assert three_modules["n_replicated"] == 3
+    assert three_modules["other_cells"] > table.loc["2", "other_cells"] + 0.1
+    assert (table["other_cells_null"] < 0.1).all()
+    assert three_modules["most_alike"] < 0.5
+    assert table.loc["6", "most_alike"] > 0.8  # more modules than there are: one comes twice
+
+
+def test_without_splits_the_elbow_decides(three: AnnData) -> None:
+    found = lava.tl.choose_n_modules(three, [2, 3, 4, 5], **(QUICK | {"n_splits": 0}), copy=True).uns["lava"]
+    assert found["n_modules"][["other_cells", "other_cells_se", "other_cells_null"]].isna().all(axis=None)
+    assert (found["n_modules"]["n_replicated"] == 0).all()
+    choice = found["n_modules_choice"]
+    assert choice["n_modules"] == choice["elbow"] == 3
+    assert "up to this number the loss falls by" in choice["reason"]
+
+
+def test_splits_within_sections() -> None:
+    """Each section gives half of its cells, so that both halves have the same probes."""
+    adata = lava.datasets.planted(n_modules=2, n_cells=1201, n_genes=120)
+    adata.obs["section"] = np.where(np.arange(1201) % 2, "odd", "even")
+    correlated(adata, library_key="section")
+    lava.tl.choose_n_modules(adata, [1, 2, 3], **QUICK)
+    assert adata.uns["lava"]["n_modules_choice"]["n_modules"] == 2
 
 
 def test_runs_are_used_again(three: AnnData, caplog: pytest.LogCaptureFixture) -> None:

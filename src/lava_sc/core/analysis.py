@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +13,6 @@ from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.run import one_run
 from lava_sc.core.amf.runs import settled_libraries, share_threads
 from lava_sc.core.amf.target import make_target, over_all_pairs
-from lava_sc.core.correlation.locality import locality_correlations
-from lava_sc.core.correlation.shuffle import least_kept
 from lava_sc.core.stability import average_module
 
 if TYPE_CHECKING:
@@ -78,11 +76,11 @@ class Analysis:
 
     def correlations(self, members: IntArray) -> sparse.csr_matrix:
         """C of other localities."""
-        return locality_correlations(self.null.source, members, **self.null.options).C
+        return self.null.real(members)
 
     def null_correlations(self, members: IntArray, C: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
         """C of these localities in a null data set; ``C`` is that of the data."""
-        return replace(self.null, members=members, floors=least_kept(C)).correlations(self.null_seeds[k])
+        return self.null.moved(members, C).correlations(self.null_seeds[k])
 
     def target(self, C: sparse.csr_matrix) -> Target:
         """What is factorised."""

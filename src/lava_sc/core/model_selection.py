@@ -110,3 +110,15 @@ def silhouette_of_runs(runs: Sequence[FloatArray]) -> float:
     """
     distances = cosine_distances(np.concatenate(runs))
     return silhouette(distances, k_medoids(distances, max(len(M) for M in runs)).labels)
+
+
+def most_alike(runs: Sequence[FloatArray]) -> float:
+    """Cosine of the two most alike modules of a run, the median over the runs; NaN where runs have a single one.
+
+    Parameters
+    ----------
+    runs
+        Modules (M, J′) of each run.
+    """
+    largest = [1 - cosine_distances(M)[np.triu_indices(len(M), 1)].min() for M in runs if len(M) > 1]
+    return float(np.median(largest)) if largest else float("nan")

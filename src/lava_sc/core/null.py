@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lava_sc.core.correlation.locality import locality_correlations
-from lava_sc.core.correlation.shuffle import Null, Shuffle
+from lava_sc.core.correlation.shuffle import Null, Shuffle, least_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,14 @@ class NullData:
     floors: FloatArray
     options: Mapping[str, Any] = field(default_factory=dict)
     depth: FloatArray | None = None
+
+    def real(self, members: IntArray) -> sparse.csr_matrix:
+        """Correlations of the data in other localities (ℓ′, n′), CSR float32."""
+        return locality_correlations(self.source, members, **self.options).C
+
+    def moved(self, members: IntArray, C: sparse.csr_matrix) -> NullData:
+        """The same in other localities, of which ``C`` are the correlations of the data."""
+        return replace(self, members=members, floors=least_kept(C))
 
     def correlations(self, seed: int) -> sparse.csr_matrix:
         """Correlations of shuffled features, (ℓ, D(D−1)/2) CSR float32."""

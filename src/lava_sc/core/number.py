@@ -1,13 +1,16 @@
-"""Which number of modules to take: the elbow of the loss, resolved by stability, as far as modules exceed chance.
+"""Which number of modules to take, as far as modules exceed chance.
 
-The loss is known without any module as well, so the curve begins at 0 modules. Its elbow is where it lies deepest below the
-line from there to its end (Satopää et al. 2011). Where true modules are apart the loss falls evenly with each of them and
-hardly with any further one; where there is no such place the choice is unclear, and said to be.
+Two rules. In *other samples*, that modules and presences were not made from, a reconstruction gets better with every true module
+and no better, or worse, with any further one. The smallest number is taken that is within one standard error of the
+best (Breiman et al. 1984), among those whose modules are not near copies of one another: where more modules are asked for
+than there are, one comes twice, as it is where it is strong and where it is weak. The paper's rule (Section 2.3) is the *elbow* of the loss, resolved by stability; the loss is known
+without any module as well, so the curve begins at 0 modules, and its elbow is where it lies deepest below the line from
+there to its end (Satopää et al. 2011). It serves where there are no other samples to look at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,6 +25,8 @@ _AS_DEEP: Final = 0.95  # of the deepest point below the line: there stability d
 _SHARP: Final = 3.0  # times as steep before a clear elbow as behind it
 _NEARLY_ALL: Final = 0.8  # of what the largest number explains
 _STABLE: Final = 0.5  # silhouette from which clusters are taken to be there (Kaufman & Rousseeuw 1990)
+_ALIKE: Final = 0.8  # cosine from which two modules are near copies
+_APART: Final = 2.0  # standard errors by which a clear number is better than every smaller one
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,20 @@ class Curve:
         Of all runs' modules; NaN where it is not defined.
     n_beyond
         Modules of the best run that exceed chance.
-    fewest
-        Smallest number that may be chosen; the one before it only shows how the loss bends there.
     explained
         What all its modules explain together, as a share of Σ C².
+    most_alike
+        Cosine of the two most alike modules; NaN for a single one.
     strongest, null_best
         What its strongest module explains, and the strongest of all null data sets, as shares of Σ C².
+    fewest
+        Smallest number that may be chosen; the one before it only shows how the curve goes there.
+    other_samples
+        (splits, k) mean reconstruction cosine in other samples; no rows where samples were not split.
+    other_samples_null
+        (null data sets, k) the same in null data.
+    n_replicated
+        Modules that exceed chance in other samples.
     """
 
     n_modules: IntArray
@@ -54,9 +67,13 @@ class Curve:
     silhouette: FloatArray
     n_beyond: IntArray
     explained: FloatArray
+    most_alike: FloatArray
     strongest: FloatArray
     null_best: FloatArray
     fewest: int = 1
+    other_samples: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    other_samples_null: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    n_replicated: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -71,15 +88,42 @@ class Choice:
         Whether the data speak for this number, rather than for one in a range.
     reason
         One sentence.
+    elbow
+        The number at the elbow of the loss.
     """
 
     n_modules: int
     clear: bool
     reason: str
+    elbow: int
+
+
+def choose(curve: Curve) -> Choice:
+    """The number by other samples or, without them, at the elbow; 0 if none of its modules exceeds chance."""
+    at = position(curve)
+    n, at_elbow = int(curve.n_modules[at]), int(curve.n_modules[elbow(curve)[0]])
+    if curve.n_beyond[at] == 0:
+        return Choice(0, clear=True, reason=_none(curve, at), elbow=at_elbow)
+    why, verdict = _others_verdict(curve, at) if tells(curve) else _elbow_verdict(curve, at)
+    reason = f"{n}: {verdict}." if why is None else f"Unclear: {why}; {verdict}."
+    return Choice(n, clear=why is None, reason=reason, elbow=at_elbow)
+
+
+def position(curve: Curve) -> int:
+    """Position of the number to take, if any."""
+    return _smallest_near_best(curve, 1.0) if tells(curve) else int(elbow(curve)[0])
+
+
+def tells(curve: Curve) -> bool:
+    """Whether other samples tell modules from chance."""
+    if not curve.other_samples.size:
+        return False
+    null = curve.other_samples_null.max() if curve.other_samples_null.size else 0.0
+    return bool(curve.other_samples.mean(axis=0).max() > TIMES_THE_NULL * null)
 
 
 def elbow(curve: Curve) -> IntArray:
-    """Positions of the numbers near the elbow, the one to take first."""
+    """Positions of the numbers near the elbow of the loss, the one to take first."""
     depth = np.where(curve.n_modules >= curve.fewest, _below_line(curve), -np.inf)
     if depth.max() <= _NO_BEND * curve.loss_of_none:
         return np.array([len(depth) - 1])
@@ -87,13 +131,102 @@ def elbow(curve: Curve) -> IntArray:
     return near[np.argsort(-np.nan_to_num(curve.silhouette[near], nan=-1.0), kind="stable")]
 
 
-def choose(curve: Curve) -> Choice:
-    """The number at the elbow, or 0 if none of its modules exceeds chance."""
-    near = elbow(curve)
-    at = int(near[0])
-    if curve.n_beyond[at] == 0:
-        return _none(curve, at)
-    return _clear(curve, at) if _is_clear(curve, at) else _unclear(curve, at, np.sort(near))
+def beyond_chance(shares: FloatArray, null_best: float) -> BoolArray:
+    """Whether modules exceed chance, by what they explain."""
+    return np.asarray((shares > TIMES_THE_NULL * null_best) & (shares > 0))
+
+
+def standard_errors(cosines: FloatArray, best: int) -> FloatArray:
+    """Standard errors of the mean differences to one number, (k,); 0 with a single split.
+
+    Parameters
+    ----------
+    cosines
+        (splits, k). Numbers are compared within splits, which differ from one another for reasons of their own.
+    best
+        Position of that number.
+    """
+    if len(cosines) == 1:
+        return np.zeros(cosines.shape[1])
+    return np.asarray((cosines[:, [best]] - cosines).std(axis=0, ddof=1) / np.sqrt(len(cosines)))
+
+
+def _choosable(curve: Curve) -> BoolArray:
+    """Numbers whose modules are not near copies of one another; the smallest if there is none."""
+    enough = curve.n_modules >= curve.fewest
+    distinct = enough & ~_copies(curve)
+    return np.asarray(distinct if distinct.any() else enough & (curve.n_modules == curve.n_modules[enough].min()))
+
+
+def _copies(curve: Curve) -> BoolArray:
+    return np.asarray(curve.most_alike > _ALIKE)
+
+
+def _best(curve: Curve) -> int:
+    """Position of the number that is best in other samples."""
+    return int(np.where(_choosable(curve), curve.other_samples.mean(axis=0), -np.inf).argmax())
+
+
+def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) -> int:
+    """Position of the smallest number within so many standard errors of the best, of those that may be chosen or of all."""
+    means, best = curve.other_samples.mean(axis=0), _best(curve)
+    near = means[best] - means <= n_errors * standard_errors(curve.other_samples, best)
+    return int(np.flatnonzero(near & (of_all | _choosable(curve)))[0])
+
+
+def _others_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
+    """Why the number is unclear, if it is, and what other samples say of it."""
+    n, cosine = int(curve.n_modules[at]), curve.other_samples.mean(axis=0)[at]
+    smaller = int(curve.n_modules[_smallest_near_best(curve, _APART, of_all=True)])
+    why = _doubt(curve, at, curve.n_replicated)
+    larger = "larger number without near copies among its modules" if _copies(curve)[at:].any() else "larger number"
+    if at + 1 == len(curve.loss):
+        why = "cells that were left out are still reconstructed better with the largest number that was tried"
+    elif smaller < n:
+        why = (
+            why
+            or f"{_modules(smaller)} reconstruct{'s' if smaller == 1 else ''} cells that were left out nearly as well"
+        )
+    verdict = f"{_modules(n)} reconstruct{'s' if n == 1 else ''} cells that were left out with a cosine of {cosine:.2g}"
+    best = "the best module of shuffled genes"
+    beyond = f"{_count(curve.n_replicated[at], n)} there more than {TIMES_THE_NULL:g} times what {best} does"
+    return why, f"{verdict}, no {larger} does better by more than a standard error, and {beyond}"
+
+
+def _elbow_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
+    """Why the number is unclear, if it is, and how the loss goes there."""
+    n, (falls, further) = int(curve.n_modules[at]), _slopes(curve, at)
+    why = _doubt(curve, at, curve.n_beyond)
+    if at + 1 == len(curve.loss):
+        why = "the loss still falls at the largest number that was tried"
+    elif not curve.explained[at] >= _NEARLY_ALL * curve.explained[-1]:
+        more, most = curve.n_modules[-1], curve.explained[-1]
+        some = f"{more} modules explain {most:.2g} of the squared correlations, {n} only {curve.explained[at]:.2g}"
+        why = why or some
+    elif not falls >= _SHARP * further:
+        why = why or "the loss falls without a sharp bend"
+    if curve.other_samples.size:
+        why = "half of the cells hold too few correlations to tell"
+    beyond = f"{_count(curve.n_beyond[at], n)} more than {TIMES_THE_NULL:g} times the {curve.null_best[at]:.2g} of the best module of shuffled genes"
+    if why is None:
+        return (
+            None,
+            f"up to this number the loss falls by {falls:.2g} with a module, beyond it by {further:.2g}, and {beyond}",
+        )
+    near = [int(number) for number in np.sort(curve.n_modules[elbow(curve)])]
+    among = f"the most stable of {near[0]} to {near[-1]}" if len(near) > 1 else "where it bends most"
+    return why, f"{n} is {among}, and {beyond}"
+
+
+def _doubt(curve: Curve, at: int, n_beyond: IntArray) -> str | None:
+    """What makes a number unclear by whatever rule it was found."""
+    if n_beyond[at] < curve.n_modules[at]:
+        return "not all modules exceed chance"
+    if _copies(curve)[at]:
+        return f"two of the modules are near copies (cosine {curve.most_alike[at]:.2f})"
+    if curve.silhouette[at] < _STABLE:  # NaN: a single module
+        return f"runs do not agree on their modules (silhouette {curve.silhouette[at]:.2f})"
+    return None
 
 
 def _below_line(curve: Curve) -> FloatArray:
@@ -112,62 +245,20 @@ def _slopes(curve: Curve, at: int) -> tuple[float, float]:
     return falls, max(float(further), 0.0)
 
 
-def _is_clear(curve: Curve, at: int) -> bool:
-    falls, further = _slopes(curve, at)
-    stable = not curve.silhouette[at] < _STABLE  # NaN: a single module
-    real = curve.n_beyond[at] >= curve.n_modules[at]
-    return bool(falls >= _SHARP * further and stable and real and _explains(curve, at))  # never at the last number
-
-
-def _explains(curve: Curve, at: int) -> bool:
-    return bool(curve.explained[at] >= _NEARLY_ALL * curve.explained[-1])
-
-
-def _clear(curve: Curve, at: int) -> Choice:
-    n, (falls, further) = int(curve.n_modules[at]), _slopes(curve, at)
-    reason = (
-        f"{n}: up to this number the loss falls by {falls:.2g} with a module, beyond it by {further:.2g}, and "
-        f"{_beyond(curve, at)}."
-    )
-    return Choice(n, clear=True, reason=reason)
-
-
-def _unclear(curve: Curve, at: int, near: IntArray) -> Choice:
-    n = int(curve.n_modules[at])
-    some = [int(number) for number in curve.n_modules[near]]
-    among = f"the most stable of {some[0]} to {some[-1]}" if len(some) > 1 else "where it bends most"
-    if at + 1 == len(curve.loss):
-        why = "the loss still falls at the largest number that was tried"
-    elif curve.n_beyond[at] < n:
-        why = "not all modules exceed chance"
-    elif curve.silhouette[at] < _STABLE:
-        why = f"runs do not agree on their modules (silhouette {curve.silhouette[at]:.2f})"
-    elif not _explains(curve, at):
-        more, most = curve.n_modules[-1], curve.explained[-1]
-        why = f"{more} modules explain {most:.2g} of the squared correlations, {n} only {curve.explained[at]:.2g}"
-    else:
-        why = "the loss falls without a sharp bend"
-    reason = f"Unclear: {why}; {n} is {among}, and {_beyond(curve, at)}."
-    return Choice(n, clear=False, reason=reason)
-
-
-def _none(curve: Curve, at: int) -> Choice:
-    reason = (
+def _none(curve: Curve, at: int) -> str:
+    return (
         f"0: no module exceeds chance; of {curve.n_modules[at]} the strongest explains {curve.strongest[at]:.2g} of the squared "
         f"correlations, the best module of shuffled genes {curve.null_best[at]:.2g}, and {TIMES_THE_NULL:g} times as much was "
         f"asked for."
     )
-    return Choice(0, clear=True, reason=reason)
 
 
-def _beyond(curve: Curve, at: int) -> str:
-    n, of = int(curve.n_beyond[at]), int(curve.n_modules[at])
-    some = f"{'all' if n == of else f'{n} of'} {of} explain{'s' if n == 1 else ''}" if of > 1 else "the module explains"
-    return (
-        f"{some} more than {TIMES_THE_NULL:g} times the {curve.null_best[at]:.2g} of the best module of shuffled genes"
-    )
+def _count(n: int, of: int) -> str:
+    """How many of the modules explain so much."""
+    if of == 1:
+        return "it explains" if n else "it does not explain"
+    return f"{'all' if n == of else f'{n} of'} {of} explain{'s' if n == 1 else ''}"
 
 
-def beyond_chance(shares: FloatArray, null_best: float) -> BoolArray:
-    """Whether modules exceed chance, by what they explain."""
-    return np.asarray((shares > TIMES_THE_NULL * null_best) & (shares > 0))
+def _modules(n: int) -> str:
+    return "one module" if n == 1 else f"{n} modules"

@@ -14,7 +14,7 @@ from lava_sc.core.amf.held_out import folds, held_out_cosines
 from lava_sc.core.amf.run import one_run
 from lava_sc.core.amf.runs import run_many, settled_libraries
 from lava_sc.core.amf.target import make_target
-from lava_sc.core.model_selection import silhouette_of_runs
+from lava_sc.core.model_selection import most_alike, silhouette_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,8 @@ class Tried:
         All runs; P and M of the best one.
     silhouette
         Of all runs' modules.
+    most_alike
+        Cosine of the two most alike modules of a run, the median over the runs; NaN for a single module.
     explained
         Of each module of the best run, its share of Σ C².
     held_out
@@ -53,6 +55,7 @@ class Tried:
     n_modules: int
     found: Runs
     silhouette: float
+    most_alike: float
     explained: FloatArray
     held_out: float
 
@@ -105,7 +108,9 @@ def try_number(
     found = run_many(target, n_modules, options, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True, **how)
     if found.interrupted:
         raise KeyboardInterrupt
-    silhouette = silhouette_of_runs([run.M for run in found.runs if run.M is not None])
+    modules = [run.M for run in found.runs if run.M is not None]
+    silhouette, alike = silhouette_of_runs(modules), most_alike(modules)
+    del modules
     runs = [run if k == found.best else replace(run, P=None, M=None) for k, run in enumerate(found.runs)]
     shares = explained(target, *found.factors) / squares(target)
     parts = folds(target.n_localities, N_FOLDS, rng)
@@ -117,7 +122,7 @@ def try_number(
     with settled_libraries():
         cosines = list(ordered_map(held_out, range(len(parts)), n_jobs=n_jobs))
     mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")
-    return Tried(n_modules, replace(found, runs=runs), silhouette, shares, mean)
+    return Tried(n_modules, replace(found, runs=runs), silhouette, alike, shares, mean)
 
 
 def fit_nulls(

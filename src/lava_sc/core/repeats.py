@@ -89,7 +89,7 @@ def repeat_placements(
     references: Sequence[Factors],
     seeds: Sequence[Sequence[int]],
 ) -> list[Comparison]:
-    """Other placements with several overlaps, and modules of those with the stored overlap.
+    """Other placements with several overlaps, and modules of those with the stored overlap and of the first with any other.
 
     Parameters
     ----------
@@ -103,12 +103,13 @@ def repeat_placements(
         (placements, runs) of the runs.
     """
     found = []
+    best: dict[float, tuple[dict[int, Factors], list[dict[int, Factors]]]] = {}
     total = sum(map(len, placements.values()))
     with progress(desc="placements", total=total) as bar:
         for overlap, members in placements.items():
             data: dict[int, _Repeat] = {}
             nulls: list[dict[int, _Repeat]] = [{} for _ in analysis.null_seeds]
-            own = seeds if overlap == analysis.overlap else [[]] * len(members)
+            own = seeds if overlap == analysis.overlap else [seeds[0], *[[]] * (len(members) - 1)]
             for i, one in enumerate(members):
                 C = analysis.correlations(one)
                 data[i] = _repeat(analysis, C, own[i])
@@ -118,6 +119,11 @@ def repeat_placements(
             found += _compared(overlap, data, analysis.modules, null=False)
             for repeats, reference in zip(nulls, references, strict=True):
                 found += _compared(overlap, repeats, reference.modules, null=True)
+            best[overlap] = _best(data), [_best(repeats) for repeats in nulls]
+    for overlap in set(best) - {analysis.overlap}:
+        found += _across(overlap, best[overlap][0], best[analysis.overlap][0], null=False)
+        for here, stored in zip(best[overlap][1], best[analysis.overlap][1], strict=True):
+            found += _across(overlap, here, stored, null=True)
     return found
 
 
@@ -178,11 +184,23 @@ def _in_parts(n: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, n))
 
 
+def _best(repeats: Mapping[int, _Repeat]) -> dict[int, Factors]:
+    return {i: one.best for i, one in repeats.items() if one.best is not None}
+
+
+def _across(
+    overlap: float, here: Mapping[int, Factors], stored: Mapping[int, Factors], *, null: bool
+) -> list[Comparison]:
+    """Average modules with one overlap and with the stored one (paper, Figure S9)."""
+    between = ((i, k, cosines(one.average, other.average)) for i, one in stored.items() for k, other in here.items())
+    return [Comparison("end_to_end", overlap, i, k, _AVERAGE, float(cosine[0, 0]), null) for i, k, cosine in between]
+
+
 def _compared(
     overlap: float, repeats: Mapping[int, _Repeat], modules: sparse.csr_matrix, *, null: bool
 ) -> list[Comparison]:
     found = _pairwise("placement", overlap, {i: one.mean for i, one in repeats.items()}, null=null)
-    best = {i: one.best for i, one in repeats.items() if one.best is not None}
+    best = _best(repeats)
     found += _pairwise("end_to_end", overlap, {i: one.average for i, one in best.items()}, null=null)
     for i, one in best.items():
         found += _matched("end_to_end", overlap, i, modules, one, null=null)

@@ -73,6 +73,23 @@ def draw_samples(strata: IntArray, rng: np.random.Generator) -> IntArray:
     return np.sort(np.concatenate([rng.choice(part, int(np.ceil(SHARE * len(part))), replace=False) for part in parts]))
 
 
+def draw_halves(strata: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """The samples of each stratum in two halves, drawn at random, each ascending.
+
+    Parameters
+    ----------
+    strata
+        (E,) codes.
+    rng
+        Draws them.
+    """
+    first = np.zeros(len(strata), dtype=bool)
+    for code in np.unique(strata):
+        of_one = np.flatnonzero(strata == code)
+        first[rng.choice(of_one, len(of_one) // 2, replace=False)] = True
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
 def draw_groups(groups: IntArray, rng: np.random.Generator) -> IntArray:
     """Samples of the different groups among as many drawn with replacement as there are, ascending.
 

@@ -23,17 +23,20 @@ _MANY: Final = 12  # numbers from which only every other one is written
 #: Panels: title, columns of the table with their labels, whether the axis ends at 0 and 1.
 _PANELS: Final = (
     ("loss", {"loss": "best run"}, False),
-    ("reconstruction", {"cosine": "cosine", "held_out": "cosine, held out", "overestimation": "overestimation"}, True),
-    ("stability", {"silhouette": "silhouette of modules"}, True),
-    ("chance", {"n_beyond_null": "modules that exceed it"}, False),
+    ("cells and localities held out", {"other_cells": "other half of the cells", "held_out": "localities"}, True),
+    ("reconstruction", {"cosine": "cosine", "overestimation": "overestimation"}, True),
+    ("squared correlations", {"explained": "explained", "weakest": "by the weakest module"}, True),
+    ("stability", {"silhouette": "silhouette of modules", "most_alike": "two most alike modules"}, True),
+    ("chance", {"n_beyond_null": "modules that exceed it", "n_replicated": "in the other half"}, False),
 )
 
 
 def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) -> Figure | None:
-    """Loss, reconstruction, stability and chance by the number of modules (paper, Figure 3b), with the null beside them.
+    """What speaks for each number of modules (paper, Figure 3b), with the null beside it.
 
-    Lines with dots are the data, with one standard deviation over the runs; grey bands are shuffled genes: the mean and two
-    standard deviations over null data sets. The last panel counts the modules of the best run that explain more than
+    Lines with dots are the data, with one standard deviation over the runs, or for other cells the standard error of the
+    difference to the best number; pale bands and dashed lines are shuffled genes: the mean and two standard deviations over
+    null data sets. The last panel counts the modules of the best run that explain more than
     twice what the best module of shuffled genes does; the dotted line would be all of them. The chosen number is marked.
 
     Parameters
@@ -63,7 +66,7 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     >>> lava.tl.choose_n_modules(adata, range(2, 7), n_runs=2, n_permutations=2)
     >>> fig = lava.pl.n_modules(adata, show=False)
     >>> len(fig.axes)
-    4
+    6
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -75,10 +78,12 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     reason = textwrap.wrap(str(choice["reason"]), int(1.8 * total))
     top = 1.3 * len(reason) + 1.0
     card = height + 1.8 + _BELOW
-    fig = _layout.new_figure((total * em, (top + 2 * card) * em))
+    n_rows = -(-len(_PANELS) // 2)
+    tall = top + n_rows * card
+    fig = _layout.new_figure((total * em, tall * em))
     fig.text(
         _LEFT / total,
-        1 - 0.4 / (top + 2 * card),
+        1 - 0.4 / tall,
         "\n".join(reason),
         va="top",
         fontsize="small",
@@ -87,15 +92,16 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     )
     for i, (title, lines, to_one) in enumerate(_PANELS):
         row, column = divmod(i, 2)
-        lower = (1 - row) * card + _BELOW
-        box = (_LEFT + column * (width + _GAP)) / total, lower / (top + 2 * card), width / total
-        ax = fig.add_axes((*box, height / (top + 2 * card)))
+        lower = (n_rows - 1 - row) * card + _BELOW
+        box = (_LEFT + column * (width + _GAP)) / total, lower / tall, width / total
+        ax = fig.add_axes((*box, height / tall))
         for k, (name, label) in enumerate(lines.items()):
-            _draw(ax, table, name, label, f"C{k}")
+            if table[name].notna().any():  # without splits there are no other cells
+                _draw(ax, table, name, label, f"C{k}")
         if title == "chance":
             ax.yaxis.set_major_locator(MaxNLocator(integer=True))
             ax.plot(table["n_modules"], table["n_modules"], ":", color=_canvas.ink(_canvas.REMARK), label="all")
-        _frame(ax, table, int(choice["n_modules"]), to_one=to_one, labelled=row == 1)
+        _frame(ax, table, int(choice["n_modules"]), to_one=to_one, labelled=row == n_rows - 1)
         _canvas.write_title(ax, title, "")
     return _canvas.hand_over(fig, fig, show=show)
 
@@ -103,13 +109,14 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
 def _draw(ax: Axes, table: pd.DataFrame, name: str, label: str, color: str) -> None:
     numbers, values = table["n_modules"], table[name]
     style: dict[str, Any] = {"color": color, "marker": "o", "markersize": 4, "linewidth": 1.3, "zorder": 3}
-    if f"{name}_sd" in table:
-        ax.errorbar(numbers, values, yerr=table[f"{name}_sd"], elinewidth=0.8, label=label, **style)
+    spread = next((f"{name}_{kind}" for kind in ("sd", "se") if f"{name}_{kind}" in table), None)
+    if spread is not None:
+        ax.errorbar(numbers, values, yerr=table[spread], elinewidth=0.8, label=label, **style)
     else:
         ax.plot(numbers, values, label=label, **style)
     if f"{name}_null" in table:
-        mean, spread = table[f"{name}_null"], 2 * table[f"{name}_null_sd"].fillna(0)
-        ax.fill_between(numbers, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0, zorder=1)
+        mean, band = table[f"{name}_null"], 2 * table[f"{name}_null_sd"].fillna(0)
+        ax.fill_between(numbers, mean - band, mean + band, color=color, alpha=0.15, linewidth=0, zorder=1)
         ax.plot(numbers, mean, color=color, alpha=0.6, linewidth=1, linestyle="--", zorder=2)
 
 

@@ -29,9 +29,13 @@ _STYLES: Final = {
 }
 _NULL, _NULL_MEDIAN = 0.16, 0.55  # strength of ink
 _HEIGHT: Final = 14.0  # of the panels, in font sizes, as all that follows
-_GROUP: Final = {"placement": 3.2, "modules": 3.0}
+_GROUP: Final = {"overlap": 3.2, "module": 3.0}
 _HEADER, _BELOW, _LEFT, _GAP, _HANDLE = 2.2, 3.6, 4.4, 4.6, 4.0
-_SLOTS: Final = {"placement": 0.0, "runs": -0.27, "end_to_end": 0.0, "resamples": 0.27}  # of a group's width
+#: Within a group, in parts of its width.
+_SLOTS: Final = {
+    "overlap": {"placement": -0.14, "end_to_end": 0.14},
+    "module": {"runs": -0.27, "end_to_end": 0.0, "resamples": 0.27},
+}
 _BAR, _BESIDE = 0.23, 0.075
 _CLOSE: Final = 0.5  # cosines that are all above this are drawn on an axis of their own range,
 _NARROWEST: Final = 0.05  # but differences that do not matter are not blown up
@@ -39,25 +43,25 @@ _NARROWEST: Final = 0.05  # but differences that do not matter are not blown up
 
 @dataclass(frozen=True)
 class _Panel:
-    """What stands side by side: groups with a label each, and the columns of the tables that say which."""
+    """What stands side by side: groups with a label each, the column that says which, and the rows of both tables."""
 
     title: tuple[str, str]
-    label: str
     groups: Sequence[Any]
     names: Sequence[str]
     column: str
-    parts: Sequence[str]
+    table: pd.DataFrame
+    singles: pd.DataFrame
 
     def width(self) -> float:
         """In inches."""
-        group = _GROUP["placement" if self.column == "overlap" else "modules"]
-        return max(group * len(self.groups) * _layout.em(), _layout.title_width([self.title]))
+        return max(_GROUP[self.column] * len(self.groups) * _layout.em(), _layout.title_width([self.title]))
 
 
 def stability(adata: AnnData, *, key: str = "lava", show: bool | None = None) -> Figure | None:
     """Cosines between repetitions of the analysis, beside those of the same repetitions on shuffled genes.
 
-    Left, mean absolute correlations of localities that were placed anew, by overlap (paper, Figure 3a). Right, stored modules
+    Left, mean absolute correlations of localities that were placed anew, by overlap (paper, Figure 3a), and the
+    presence-weighted average of the modules found there, compared with the stored overlap (Figure S9). Right, stored modules
     and their partners in other runs, other placements and other cells, and before them the presence-weighted averages
     of all modules (Figures 3c-d). Small dots are single comparisons; marks are medians with the range of 95 % of the comparisons.
     The grey bar behind a mark reaches up to the 97.5 % quantile of shuffled genes, with a line at their median: a mark
@@ -94,8 +98,13 @@ def stability(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     _validate.annotated(adata)
     table, cosines = load(adata, key, "stability"), load(adata, key, "stability_cosines")
     of_what = "donors" if "donor_key" in load_params(adata, key, "stability") else "cells"
-    panels = _panels(table)
-    legend = {"runs": "other runs", "end_to_end": "other placements", "resamples": f"other {of_what}"}
+    panels = _panels(table, cosines[~cosines["null"].to_numpy(dtype=bool)])
+    legend = {
+        "placement": "correlations",
+        "runs": "other runs",
+        "end_to_end": "other placements",
+        "resamples": f"other {of_what}",
+    }
 
     em = _layout.em()
     widths = [panel.width() for panel in panels]
@@ -106,44 +115,52 @@ def stability(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     left = _LEFT * em
     for panel, width in zip(panels, widths, strict=True):
         ax = fig.add_axes((left / total, _BELOW * em / height, width / total, _HEIGHT * em / height))
-        _draw(ax, panel, table, cosines)
-        _frame(ax, panel, table, cosines)
+        _draw(ax, panel)
+        _frame(ax, panel)
         _canvas.write_title(ax, *panel.title)
         left += width + _GAP * em
     _write_legend(fig.axes[-1], legend)
     return _canvas.hand_over(fig, fig, show=show)
 
 
-def _panels(table: pd.DataFrame) -> list[_Panel]:
-    overlaps = sorted(table.loc[table["part"] == "placement", "overlap"].unique())
-    modules = sorted(table.loc[table["part"] != "placement", "module"].unique())
+def _panels(table: pd.DataFrame, singles: pd.DataFrame) -> list[_Panel]:
+    overlap = float(table.loc[table["part"] == "runs", "overlap"].iloc[0])  # the stored one
+
+    def by_overlap(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[rows["part"].isin(_SLOTS["overlap"]) & (rows["module"] < 0)]
+
+    def by_module(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[rows["part"].isin(_SLOTS["module"]) & (rows["overlap"] == overlap)]
+
+    overlaps, modules = (
+        sorted(rows[column].unique()) for rows, column in ((by_overlap(table), "overlap"), (by_module(table), "module"))
+    )
+    names = ["mean" if m < 0 else str(m) for m in modules]
     return [
-        _Panel(("placements", ""), "overlap", overlaps, [f"{o:g}" for o in overlaps], "overlap", ["placement"]),
         _Panel(
-            ("modules", ""),
-            "module",
-            modules,
-            ["mean" if m < 0 else str(m) for m in modules],
-            "module",
-            ["runs", "end_to_end", "resamples"],
+            ("placements", ""),
+            overlaps,
+            [f"{o:g}" for o in overlaps],
+            "overlap",
+            by_overlap(table),
+            by_overlap(singles),
         ),
+        _Panel(("modules", ""), modules, names, "module", by_module(table), by_module(singles)),
     ]
 
 
-def _draw(ax: Axes, panel: _Panel, table: pd.DataFrame, cosines: pd.DataFrame) -> None:
-    rows = table[table["part"].isin(panel.parts)]
-    singles = cosines[cosines["part"].isin(panel.parts) & ~cosines["null"].to_numpy(dtype=bool)]
+def _draw(ax: Axes, panel: _Panel) -> None:
     place = {group: i for i, group in enumerate(panel.groups)}
-    for part in panel.parts:
+    for part, slot in _SLOTS[panel.column].items():
         color, marker = _STYLES[part]
-        own = rows[rows["part"] == part]
-        x = own[panel.column].map(place).to_numpy(dtype=float) + _SLOTS[part]
+        own = panel.table[panel.table["part"] == part]
+        x = own[panel.column].map(place).to_numpy(dtype=float) + slot
         bar: dict[str, Any] = dict(width=_BAR, linewidth=0, zorder=1)
         ax.bar(x, own["null_high"], color=_canvas.ink(_NULL), **bar)
         ends = x - _BAR / 2, x + _BAR / 2
         ax.hlines(own["null_cosine"], *ends, color=_canvas.ink(_NULL_MEDIAN), linewidth=1, zorder=2)
-        some = singles[singles["part"] == part]
-        at = some[panel.column].map(place).to_numpy(dtype=float) + _SLOTS[part] + _BESIDE
+        some = panel.singles[panel.singles["part"] == part]
+        at = some[panel.column].map(place).to_numpy(dtype=float) + slot + _BESIDE
         ax.scatter(at, some["cosine"], s=5, color=_shade(color), alpha=0.35, linewidths=0, zorder=3)
         errors = np.abs(own[["low", "high"]].to_numpy().T - own["cosine"].to_numpy())
         style: dict[str, Any] = dict(color=_shade(color), marker=marker, markersize=4.5, linestyle="none", zorder=4)
@@ -155,18 +172,17 @@ def _shade(color: str) -> str:
     return _canvas.ink(1) if color == "#000000" else color
 
 
-def _frame(ax: Axes, panel: _Panel, table: pd.DataFrame, cosines: pd.DataFrame) -> None:
+def _frame(ax: Axes, panel: _Panel) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    rows, singles = table[table["part"].isin(panel.parts)], cosines[cosines["part"].isin(panel.parts)]
-    lowest = min(rows["null_cosine"].min(), singles.loc[~singles["null"].to_numpy(dtype=bool), "cosine"].min())
+    lowest = min(panel.table["null_cosine"].min(), panel.singles["cosine"].min())
     bottom = min(lowest, 0.0) if lowest < _CLOSE else 1 - max(1.15 * (1 - lowest), _NARROWEST)
     ax.set(xlim=(-0.55, len(panel.groups) - 0.45), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
     ax.set_xticks(range(len(panel.groups)), panel.names)
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_yticks([tick for tick in ax.get_yticks() if bottom <= tick <= 1 + 1e-9])
     ax.ticklabel_format(axis="y", useOffset=False)
-    for set_label, text in ((ax.set_xlabel, panel.label), (ax.set_ylabel, "cosine")):
+    for set_label, text in ((ax.set_xlabel, panel.column), (ax.set_ylabel, "cosine")):
         set_label(text, fontsize="small", color=_canvas.ink(_canvas.REMARK))
     ax.tick_params(labelsize="small", length=2, width=0.6)
     ax.tick_params(axis="x", length=0)

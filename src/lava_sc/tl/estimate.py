@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lava_sc.tl._excerpt import Excerpt
 
 _CHOSEN_AMONG, _MIDDLE = 15, 8  # numbers of modules that tl.choose_n_modules tries, 1 to 15
+_N_SPLITS, _N_PERMUTATIONS = 5, 20  # of tl.choose_n_modules
 _SAMPLED: Final = 64  # localities
 _EPOCHS: Final = 60  # of a run, where it was measured (benchmarks/starts.py): 51 to about 65 as a rule
 _FEWER: Final = "lower n_top_genes, n_modules or n_runs, or pass a number for fdr if it is None"
@@ -155,7 +156,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     stages["locality_corr"] = _correlating(places, excerpt, sample, found, fdr, n_jobs)
     fitting = fit_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
     amf = _factorising(found, *fitting, n_runs, n_jobs)
-    stages |= _choosing(amf, n_runs, tested=fdr is not None) if chosen else {"amf": amf}
+    stages |= _choosing(amf, stages["locality_corr"], n_runs, tested=fdr is not None) if chosen else {"amf": amf}
     return _table(stages, found | {"available_gb": available / resources.GB})
 
 
@@ -262,13 +263,15 @@ def _factorising(
     return _Stage(run * -(-n_runs // side_by_side), peak, 0, what)
 
 
-def _choosing(fitting: _Stage, n_runs: int, *, tested: bool) -> dict[str, _Stage]:
-    """The same for every number of modules, with folds and null data; its runs are then those of AMF.
+def _choosing(fitting: _Stage, correlating: _Stage, n_runs: int, *, tested: bool) -> dict[str, _Stage]:
+    """The same for every number of modules, with folds, splits and null data; its runs are then those of AMF.
 
-    Null data have few correlations where these are tested, and as many as the data where they are not.
+    A half of the cells holds about half of the correlations, and each split has two. Null data have few correlations where
+    these are tested, and as many as the data where they are not.
     """
-    fits = n_runs + N_FOLDS + (0 if tested else N_NULLS_OF_CURVE * N_RUNS_OF_NULL)
-    seconds = _CHOSEN_AMONG * fitting.seconds * fits / n_runs
+    fits = n_runs + N_FOLDS + _N_SPLITS + (0 if tested else N_NULLS_OF_CURVE * (N_RUNS_OF_NULL + 1))
+    passes = _N_SPLITS + 2 * N_NULLS_OF_CURVE + _N_PERMUTATIONS
+    seconds = _CHOSEN_AMONG * fitting.seconds * fits / n_runs + passes * correlating.seconds
     what = f"1 to {_CHOSEN_AMONG} modules, {n_runs} runs of each, and null data"
     return {"choose_n_modules": replace(fitting, seconds=seconds, what=what), "amf": replace(fitting, seconds=0.0)}
 

@@ -53,7 +53,8 @@ def stability(
     - ``"runs"``: other starts of AMF in the stored localities; cosine of the presence-weighted average modules of every two
       runs (Figure 3d), and of each stored module with its partner in each run.
     - ``"end_to_end"``: both anew, the best of ``n_runs`` runs in each placement of the stored overlap; the same two figures
-      between placements (Figures 3c, S7, S8).
+      between placements (Figures 3c, S7, S8). For any other overlap, between its first placement and those of the stored
+      one (Figure S9).
     - ``"resamples"``: the same probes with other cells; cosine of each stored module with its partner in each resample.
 
     Partners are assigned one to one such that the cosines add up to the most.

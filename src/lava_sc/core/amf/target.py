@@ -107,6 +107,13 @@ def over_all_pairs(M: FloatArray, target: Target) -> sparse.csr_matrix:
     return sparse.csr_matrix((compact.data, target.columns[compact.indices], compact.indptr), shape=shape)
 
 
+def over_columns(target: Target, C: sparse.csr_matrix) -> Target:
+    """Other correlations (ℓ, J) of the same localities over the columns that the target has; weights are the target's."""
+    part = C[:, target.columns]
+    part.sort_indices()
+    return _laid_out(part.data, part.indices, part.indptr, target.columns, target.n_pairs, target.locality_weights)
+
+
 def take_localities(target: Target, rows: IntArray) -> Target:
     """Some localities over the same columns; weighed as if there were no others."""
     C = sparse.csr_matrix(
