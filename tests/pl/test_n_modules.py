@@ -55,8 +55,9 @@ def test_no_choice_is_marked_when_there_is_none(chosen: AnnData) -> None:
 def test_without_splits_there_are_no_other_cells(chosen: AnnData) -> None:
     table = chosen.uns["lava"]["n_modules"]
     chosen.uns["lava"]["n_modules"] = table.assign(**{name: np.nan for name in table if name.startswith("other_cells")})
-    held_out = lava.pl.n_modules(chosen, show=False).axes[1]
-    assert [text.get_text() for text in held_out.get_legend().get_texts()] == ["localities"]
+    others = lava.pl.n_modules(chosen, show=False).axes[1]
+    assert others.get_legend() is None
+    assert [text.get_text() for text in others.texts] == ["cells were not split"]
 
 
 def test_texts_stay_apart(chosen: AnnData) -> None:

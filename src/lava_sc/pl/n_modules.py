@@ -23,8 +23,8 @@ _MANY: Final = 12  # numbers from which only every other one is written
 #: Panels: title, columns of the table with their labels, whether the axis ends at 0 and 1.
 _PANELS: Final = (
     ("loss", {"loss": "best run"}, False),
-    ("cells and localities held out", {"other_cells": "other half of the cells", "held_out": "localities"}, True),
-    ("reconstruction", {"cosine": "cosine", "overestimation": "overestimation"}, True),
+    ("other half of the cells", {"other_cells": "cosine"}, False),
+    ("reconstruction", {"cosine": "cosine", "held_out": "cosine, held out", "overestimation": "overestimation"}, True),
     ("squared correlations", {"explained": "explained", "weakest": "by the weakest module"}, True),
     ("stability", {"silhouette": "silhouette of modules", "most_alike": "two most alike modules"}, True),
     ("chance", {"n_beyond_null": "modules that exceed it", "n_replicated": "in the other half"}, False),
@@ -101,6 +101,10 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
         if title == "chance":
             ax.yaxis.set_major_locator(MaxNLocator(integer=True))
             ax.plot(table["n_modules"], table["n_modules"], ":", color=_canvas.ink(_canvas.REMARK), label="all")
+        if not ax.lines:
+            ax.text(
+                0.5, 0.5, "cells were not split", transform=ax.transAxes, ha="center", color=_canvas.ink(_canvas.REMARK)
+            )
         _frame(ax, table, int(choice["n_modules"]), to_one=to_one, labelled=row == n_rows - 1)
         _canvas.write_title(ax, title, "")
     return _canvas.hand_over(fig, fig, show=show)
@@ -138,4 +142,5 @@ def _frame(ax: Axes, table: pd.DataFrame, chosen: int, *, to_one: bool, labelled
     for spine in ax.spines.values():
         spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize="x-small", frameon=False, loc="best")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize="x-small", frameon=False, loc="best")
