@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from html.parser import HTMLParser
 
+import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import lava_sc as lava
@@ -14,13 +17,16 @@ import lava_sc as lava
 class Page(HTMLParser):
     """Text, images and unclosed elements of a page."""
 
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "link"})
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.images: list[str] = []
         self.links: list[str] = []
+        self.ids: list[str] = []
+        self.without_text: list[str] = []
+        self.downloads: dict[str, str] = {}
         self.text = ""
         self.feed(html)
 
@@ -30,6 +36,11 @@ class Page(HTMLParser):
         attributes = dict(attrs)
         if tag == "img":
             self.images.append(attributes["src"])
+            if not attributes.get("alt"):
+                self.without_text.append(attributes["src"])
+        if "download" in attributes:
+            self.downloads[attributes["download"]] = attributes["href"]
+        self.ids += [attributes["id"]] if "id" in attributes else []
         self.links += [attributes[name] for name in ("href", "src") if name in attributes]
 
     def handle_endtag(self, tag):
@@ -47,11 +58,38 @@ def page(explained, tmp_path):
 
 def test_page_is_well_formed_and_self_contained(page):
     assert page.open == []
-    assert len(page.images) == 2
-    for source in page.links:
+    assert page.without_text == []
+    assert len(page.images) == 3 + 3 * 3  # of the whole, and of each module: presence, genes, network
+    for source in page.images:
         kind, _, content = source.partition(",")
         assert kind == "data:image/png;base64"
         assert base64.b64decode(content).startswith(b"\x89PNG")
+    assert len(page.ids) == len(set(page.ids))
+    for link in set(page.links) - set(page.images) - set(page.downloads.values()):
+        assert link.startswith("#")
+        assert link[1:] in page.ids
+    assert {f"#module-{m}" for m in range(3)} <= set(page.links)
+
+
+def test_tables_to_take_along(page, explained):
+    stored = explained.uns["lava"]
+    assert set(page.downloads) == {"module_genes.csv", "runs.csv", "evidence.csv", "presences.csv"}
+    for name, expected in (("module_genes", stored["module_genes"]), ("runs", stored["runs"])):
+        kind, _, content = page.downloads[f"{name}.csv"].partition(",")
+        assert kind == "data:text/csv;base64"
+        table = pd.read_csv(io.BytesIO(base64.b64decode(content)), float_precision="round_trip")
+        for column in expected.columns:
+            np.testing.assert_array_equal(table[column].to_numpy(), expected[column].to_numpy())
+    content = base64.b64decode(page.downloads["presences.csv"].partition(",")[2])
+    np.testing.assert_allclose(pd.read_csv(io.BytesIO(content), index_col=0), stored["presences"], rtol=1e-6)
+
+
+def test_long_tables_are_cut_and_said_to_be(explained, tmp_path):
+    adata = explained.copy()
+    rows = adata.uns["lava"]["module_genes"]
+    adata.uns["lava"]["module_genes"] = pd.concat([rows] * (6000 // len(rows) + 1), ignore_index=True)
+    path = lava.report(adata, tmp_path / "page.html")
+    assert f"5,000 of {len(adata.uns['lava']['module_genes']):,} rows" in text_of(path)
 
 
 def test_page_names_genes_groups_and_numbers(page, explained):
@@ -62,7 +100,7 @@ def test_page_names_genes_groups_and_numbers(page, explained):
         strongest = lava.get.module(explained, m).index[0]
         assert strongest in text
     assert f"{explained.uns['lava']['C'].nnz:,}" in text
-    assert "was not tested" in text
+    assert "not held against chance" in text
     assert "given, not chosen" in text
     assert plt.get_fignums() == []
 
@@ -71,8 +109,8 @@ def test_names_of_modules_follow_their_numbers(explained, tmp_path):
     adata = lava.tl.name_modules(explained, labels={1: "my <module>"}, copy=True)
     text = text_of(lava.report(adata, tmp_path / "page.html"))
     for m in (0, 2):
-        assert f"{m} · {' · '.join(lava.get.module(explained, m).index[:3])}" in text
-    assert "1 · my <module>" in text
+        assert f"Module {m} {' · '.join(lava.get.module(explained, m).index[:3])}" in text
+    assert "Module 1 my <module>" in text
 
 
 def test_group_named_first_is_where_the_module_is_planted(page, explained):
@@ -118,7 +156,10 @@ def test_choice_and_evidence_are_told(explained, tmp_path):
     text = text_of(lava.report(adata, tmp_path / "page.html"))
     assert adata.uns["lava"]["n_modules_choice"]["reason"] in text
     exceeding, all_of_them = adata.uns["lava"]["module_evidence"]["exceeds_chance"].agg(["sum", "size"])
-    assert f"{exceeding} of {all_of_them} modules explain more than twice" in text
+    assert all_of_them == len(adata.uns["lava"]["presences"].T)
+    assert f"modules, {exceeding} beyond chance" in text
+    assert "not held against chance" not in text
+    assert f"{adata.uns['lava']['module_evidence']['explained'].iloc[0]:.1%}".replace("%", " %") in text
 
 
 @pytest.mark.filterwarnings("ignore:Number of modules")
@@ -134,3 +175,18 @@ def test_page_without_modules(tmp_path):
     text = text_of(lava.report(adata, tmp_path / "page.html"))
     assert choice["reason"] in text
     assert "No modules" in text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*stopped at max_epochs")
+def test_fifteen_modules_and_200_000_cells_are_a_page_to_send(tmp_path):
+    adata = lava.datasets.planted(n_cells=2000, n_modules=15, genes_per_module=12, n_genes=260)
+    lava.tl.localities(adata, n_neighbors=80, max_evals=2)
+    lava.tl.locality_corr(adata)
+    lava.tl.amf(adata, 15, n_runs=1, max_epochs=40)
+    lava.tl.module_genes(adata)
+    many = ad.concat([adata] * 100, merge="same", uns_merge="first", index_unique="-")
+    assert many.n_obs == 200_000
+    path = lava.report(many, tmp_path / "page.html", groupby="region")
+    assert path.stat().st_size < 15e6
+    assert "Module 14" in text_of(path)
