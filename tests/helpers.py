@@ -68,8 +68,13 @@ FIELDS: dict[str, dict[str, list[str]]] = {
         "obs": ["{key}_in_degree", "{key}_locality_in_degree"],
     },
     "locality_corr": {"uns": ["genes", "defined", "C", "evidence"]},
+    "gene_set_scores": {  # beside the chain, too
+        "uns": ["gene_set_summary", "gene_set_scores"],
+        "obsm": ["{key}_gene_set_scores"],
+    },
     "choose_n_modules": {"uns": ["n_modules", "n_modules_choice"]},
     "amf": {"uns": ["modules", "presences", "runs"], "obsm": ["{key}_presences"], "varm": ["{key}_gene_weights"]},
+    "project": {"uns": ["preservation", "preservation_localities"]},  # stores what these two steps do, and this
     "finetune_presences": {"uns": ["presences_amf", "finetuning"]},  # may be left out, so it is in none either
     "co_presence": {"uns": ["co_presence", "module_entropy"]},  # in no chain, as all that may be left out
     "presence_association": {"uns": ["presence_association", "locality_fractions"]},

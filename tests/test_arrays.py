@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import zarr
 from scipy import sparse
-from tests.helpers import assert_same, toy
+from tests.helpers import GENE_SETS, assert_same, toy
 
 import lava_sc as lava
 from lava_sc import _read, _sources, _storage
@@ -138,7 +138,8 @@ def run(adata: AnnData, **kwargs: Any) -> dict[str, Any]:
     lava.pp.select_genes(adata, n_top_genes=15, localities_key="lava", key_added="few", **kwargs)
     lava.pp.select_genes(adata, n_top_genes=15, batch_key="region", key_added="by_batch", **kwargs)
     lava.tl.locality_corr(adata, covariates=["total_counts", "region"], **kwargs)
-    results = {name: adata.uns["lava"][name] for name in ("genes", "defined", "C", "evidence")}
+    lava.tl.score_gene_sets(adata, GENE_SETS, n_random=5, n_jobs=1)
+    results = {name: adata.uns["lava"][name] for name in ("genes", "defined", "C", "evidence", "gene_set_scores")}
     return results | {name: np.asarray(adata.var[name]) for name in ("lava_genes", "few", "by_batch")}
 
 
@@ -163,6 +164,16 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sources, "memory_available", lambda: 4 * 20_000)
     monkeypatch.setattr(_storage, "_READ_AT_ONCE", 10_000)
     monkeypatch.setattr(_storage, "_READ_THROUGH", 100)
+
+
+@pytest.mark.parametrize("name", ["backed csr", "backed dense", "lazy h5ad csr", "dask csr_matrix"])
+def test_projection_onto_what_is_stored(start: AnnData, explained: AnnData, tmp_path: Path, name: str) -> None:
+    found = []
+    for adata in (start.copy(), opened(name, start, tmp_path)):
+        lava.tl.localities(adata, n_neighbors=60, max_evals=5, use_rep="umap")
+        lava.tl.project(adata, explained, n_permutations=9, n_jobs=1)
+        found.append({field: adata.uns["lava"][field] for field in ("C", "modules", "presences", "preservation")})
+    assert_same(found[1], found[0])
 
 
 def freeze(X: Any) -> None:

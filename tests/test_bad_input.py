@@ -108,9 +108,14 @@ def levels_with_gap(n: int) -> pd.Categorical:
 LOCALITIES, CORR, AMF = lava.tl.localities, lava.tl.locality_corr, lava.tl.amf
 CHOOSE = lava.tl.choose_n_modules
 GENES, ORA, SELECT = lava.tl.module_genes, lava.tl.ora, lava.pp.select_genes
-NAMES = lava.tl.name_modules
+NAMES, SCORE = lava.tl.name_modules, lava.tl.score_gene_sets
 NAN, INF = float("nan"), float("inf")
 FEWEST = r"expected genes that are expressed in at least 15 of a locality's 60 cells"
+
+
+def PROJECT(adata: AnnData, **kwargs: Any) -> None:  # noqa: N802  # stands beside the others
+    lava.tl.project(adata, adata, **kwargs)
+
 
 BAD: dict[str, Bad] = {
     # representation
@@ -523,6 +528,65 @@ BAD: dict[str, Bad] = {
         r"no column of adata\.var 'sym', .*'lava_genes'",
     ),
     "no size": Bad(ORA, "module_genes", {"gene_sets": GENE_SETS, "min_size": 0}, r"min_size=0, .*at least 1"),
+    "no correlations to score": Bad(
+        SCORE,
+        "localities",
+        {"gene_sets": GENE_SETS},
+        r'uns\["lava"\]\["genes"\] is missing.*lava_sc\.tl\.locality_corr',
+    ),
+    "sets of strangers to score": Bad(
+        SCORE,
+        "locality_corr",
+        {"gene_sets": {"x": [f"m1_0{i}" for i in range(1, 9)]}},
+        r"no gene set with at least 5 of the 35 correlated .*; 8 genes differ in upper and lower case only",
+    ),
+    "sets of pairs": Bad(
+        SCORE,
+        "locality_corr",
+        {"gene_sets": GENE_SETS, "min_size": 2},
+        r"min_size=2, expected a whole number of at least 3",
+    ),
+    "no set between the sizes": Bad(
+        SCORE, "locality_corr", {"gene_sets": GENE_SETS, "max_size": 5}, r"no gene set with 5 to 5 correlated genes"
+    ),
+    "no random sets": Bad(SCORE, "locality_corr", {"gene_sets": GENE_SETS, "n_random": 0}, r"n_random=0, .*at least 1"),
+    "cells removed before scoring": Bad(
+        lambda adata, **kwargs: SCORE(adata[1:], **kwargs),
+        "locality_corr",
+        {"gene_sets": GENE_SETS},
+        r"Found cells missing",
+    ),
+    # projection, here of an object onto itself
+    "projected nothing": Bad(
+        PROJECT, "locality_corr", {}, r"no modules under key 'lava' in the reference, .*reference_key="
+    ),
+    "projected another key": Bad(PROJECT, "amf", {"reference_key": "healthy"}, r"no modules under key 'healthy'"),
+    "projected onto no localities": Bad(
+        PROJECT, "amf", {"key": "new"}, r'obsm\["new_localities"\] is missing.*localities'
+    ),
+    "projected by unknown symbols": Bad(
+        PROJECT, "amf", {"gene_symbols": "sym"}, r"no column of adata\.var or reference\.var 'sym', .*'lava_genes'"
+    ),
+    "projected on other genes": Bad(
+        PROJECT,
+        "amf",
+        {"gene_symbols": "name"},
+        r"Found 0 of the reference's 35 correlated genes .*; pass gene_symbols=, a column",
+        lambda adata: adata.var.insert(0, "name", "same"),
+    ),
+    "projected with a weight below 1": Bad(PROJECT, "amf", {"nu": 0.5}, r"nu=0\.5, expected a number of at least 1"),
+    "projected with a weight as text": Bad(PROJECT, "amf", {"nu": "low"}, r"nu='low', expected a number"),
+    "projected without exchanges": Bad(PROJECT, "amf", {"n_permutations": 0}, r"n_permutations=0, .*at least 1"),
+    "projected without what it was adjusted by": Bad(
+        PROJECT,
+        "amf",
+        {},
+        r"no column 'total_counts' in adata\.obs, by which the reference's .*\(None for none\)",
+        lambda adata: (
+            adata.uns["lava"]["params"]["locality_corr"].update(covariates=np.array(["total_counts"]))
+            or adata.obs.pop("total_counts")
+        ),
+    ),
     # gene lists and names
     "a share above 1": Bad(GENES, "amf", {"threshold": 5}, r"threshold=5, .*between 0 and 1"),
     "no genes to list": Bad(GENES, "amf", {"n_genes": 0}, r"n_genes=0, .*at least 1"),
@@ -610,6 +674,7 @@ def assert_is_a_sentence(message: str) -> None:
 def test_not_an_anndata_object(function: Callable[..., object], first: object, tmp_path: Path) -> None:
     arguments = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}
     arguments |= {"reconstruction": [0], "locality_similarity": [0], "module_network": [0]}
+    arguments |= {"score_gene_sets": [{}], "project": [None]}
     arguments |= {"presence_association": ["region"], "association": [0, "R1"]}
     second = arguments.get(function.__name__, [])
     with pytest.raises(TypeError, match=f"Found {type(first).__name__} .*expected an AnnData object") as caught:

@@ -125,6 +125,7 @@ def test_the_registry_names_what_the_steps_document() -> None:
     assert list(_slots.STEPS) == list(FIELDS)
     beside = {"locality_size", "finetune_presences", "co_presence", "stability", "factorisations"}
     beside |= {"choose_n_modules", "module_evidence", "name_modules", "presence_association"}
+    beside |= {"gene_set_scores", "project"}
     assert [step for step in FIELDS if step not in beside] == ORDER
     slots = _slots.Slots("{key}")
     for step, spec in _slots.STEPS.items():

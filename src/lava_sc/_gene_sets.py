@@ -49,10 +49,11 @@ def collect(gene_sets: GeneSets | Sequence[GeneSets], *, network: bool) -> dict[
 
 
 def without_ids(names: Sequence[str]) -> list[str] | None:
-    """Symbols of names like ``HLA-DRA_ENSG00000204287``; ``None`` where not all are like that."""
+    """Names, those like ``HLA-DRA_ENSG00000204287`` without their id; ``None`` where none is like that."""
     matches = [_WITH_ID.match(name) for name in names]
-    found = [match["symbol"] for match in matches if match is not None]
-    return found if found and len(found) == len(names) else None
+    if not any(matches):
+        return None
+    return [name if match is None else match["symbol"] for name, match in zip(names, matches, strict=True)]
 
 
 def _unknown(source: object) -> str:

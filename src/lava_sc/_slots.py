@@ -61,6 +61,11 @@ STEPS: Final[Mapping[str, Step]] = {
         builds_on="localities",
         fields={"genes": "uns", "defined": "uns", "C": "uns", "evidence": "uns"},
     ),
+    "gene_set_scores": Step(
+        "lava_sc.tl.score_gene_sets",
+        builds_on="locality_corr",
+        fields={"gene_set_summary": "uns", "gene_set_scores": "uns", "cell_gene_set_scores": "obsm"},
+    ),
     "choose_n_modules": Step(
         "lava_sc.tl.choose_n_modules",
         builds_on="locality_corr",
@@ -79,6 +84,9 @@ STEPS: Final[Mapping[str, Step]] = {
             "gamma_sweep": "uns",
         },
         optional=frozenset({"gamma_sweep"}),
+    ),
+    "project": Step(
+        "lava_sc.tl.project", builds_on="amf", fields={"preservation": "uns", "preservation_localities": "uns"}
     ),
     "finetune_presences": Step(
         "lava_sc.tl.finetune_presences",
@@ -139,6 +147,11 @@ class Slots:
     def cell_presences(self) -> str:
         """``obsm``: mean presence over the localities that contain the cell."""
         return f"{self.key}_presences"
+
+    @property
+    def cell_gene_set_scores(self) -> str:
+        """``obsm``: mean score of gene sets over the localities that contain the cell."""
+        return f"{self.key}_gene_set_scores"
 
     @property
     def gene_weights(self) -> str:

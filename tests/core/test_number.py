@@ -154,6 +154,13 @@ def test_the_smallest_within_a_standard_error() -> None:
     assert (choice.n_modules, choice.clear) == (5, True)
 
 
+def test_next_to_no_gain_does_not_count_where_splits_agree_by_chance() -> None:
+    """Two splits may well differ alike from number to number, so that a standard error is 0."""
+    means = np.where(NUMBERS < 5, 0.1 * NUMBERS, 0.5 + 0.0005 * NUMBERS)
+    choice = choose(replicated(means, other_samples=np.vstack([means, means + 0.1])))
+    assert (choice.n_modules, choice.clear) == (5, True)
+
+
 def test_a_smaller_number_that_is_nearly_as_good() -> None:
     means = np.where(NUMBERS < 6, 0.5, 0.516)
     choice = choose(replicated(means, other_samples=others(means, seed=1)))

@@ -180,7 +180,7 @@ def test_page_without_modules(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*stopped at max_epochs")
 def test_fifteen_modules_and_200_000_cells_are_a_page_to_send(tmp_path):
-    adata = lava.datasets.planted(n_cells=2000, n_modules=15, genes_per_module=12, n_genes=260)
+    adata = lava.datasets.planted(n_cells=2000, n_modules=15, genes_per_module=12, n_genes=300)
     lava.tl.localities(adata, n_neighbors=80, max_evals=2)
     lava.tl.locality_corr(adata)
     lava.tl.amf(adata, 15, n_runs=1, max_epochs=40)
@@ -190,3 +190,18 @@ def test_fifteen_modules_and_200_000_cells_are_a_page_to_send(tmp_path):
     path = lava.report(many, tmp_path / "page.html", groupby="region")
     assert path.stat().st_size < 15e6
     assert "Module 14" in text_of(path)
+
+
+def test_modules_of_other_data(explained, tmp_path):
+    other = lava.datasets.planted(
+        n_cells=600, n_genes=80, genes_per_module=10, n_modules=3, markers_per_region=2, rng=1
+    )
+    lava.tl.localities(other, n_neighbors=80)
+    lava.tl.project(other, explained, n_permutations=60)
+    text = text_of(lava.report(other, tmp_path / "page.html"))
+    preserved = int((other.uns["lava"]["preservation"]["p_adj"] <= 0.05).sum())
+    assert f"modules of other data, {preserved} preserved" in text
+    assert "The number of modules was given" not in text
+    assert "not held against chance" not in text
+    row = other.uns["lava"]["preservation"].iloc[0]
+    assert f"{row['cosine']:.2f}cosine with the correlations here; {row['cosine_reference']:.2f} where" in text

@@ -2,10 +2,11 @@
 
 Two rules. In *other samples*, that modules and presences were not made from, a reconstruction gets better with every true module
 and no better, or worse, with any further one. The smallest number is taken that is within one standard error of the
-best (Breiman et al. 1984), among those whose modules are not near copies of one another: where more modules are asked for
-than there are, one comes twice, as it is where it is strong and where it is weak. The paper's rule (Section 2.3) is the *elbow* of the loss, resolved by stability; the loss is known
-without any module as well, so the curve begins at 0 modules, and its elbow is where it lies deepest below the line from
-there to its end (Satopää et al. 2011). It serves where there are no other samples to look at.
+best (Breiman et al. 1984), or of 1 % of it, among those whose modules are not near copies of one another: where more modules
+are asked for than there are, one comes twice, as it is where it is strong and where it is weak. The paper's rule (Section
+2.3) is the *elbow* of the loss, resolved by stability; the loss is known without any module as well, so the curve begins at 0
+modules, and its elbow is where it lies deepest below the line from there to its end (Satopää et al. 2011). It serves where
+there are no other samples to look at.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _NEARLY_ALL: Final = 0.8  # of what the largest number explains
 _STABLE: Final = 0.5  # silhouette from which clusters are taken to be there (Kaufman & Rousseeuw 1990)
 _ALIKE: Final = 0.8  # cosine from which two modules are near copies
 _APART: Final = 2.0  # standard errors by which a clear number is better than every smaller one
+_BETTER: Final = 0.01  # of the best cosine: less is no gain, however small the standard error of few splits comes out
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,13 @@ def _best(curve: Curve) -> int:
 
 
 def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) -> int:
-    """Position of the smallest number within so many standard errors of the best, of those that may be chosen or of all."""
+    """Position of the smallest number within so many standard errors of the best, of those that may be chosen or of all.
+
+    Standard errors of a few splits can be next to nothing by chance, so differences below ``_BETTER`` never count.
+    """
     means, best = curve.other_samples.mean(axis=0), _best(curve)
-    near = means[best] - means <= n_errors * standard_errors(curve.other_samples, best)
+    within = np.maximum(n_errors * standard_errors(curve.other_samples, best), _BETTER * means[best])
+    near = means[best] - means <= within
     return int(np.flatnonzero(near & (of_all | _choosable(curve)))[0])
 
 

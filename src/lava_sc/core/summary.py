@@ -32,6 +32,22 @@ def presences_of_cells(membership: sparse.csr_matrix, presences: FloatArray) -> 
     return np.divide(sums, counts[:, None], out=np.full_like(sums, np.nan), where=counts[:, None] > 0)
 
 
+def scores_of_cells(membership: sparse.csr_matrix, scores: FloatArray) -> FloatArray:
+    """Mean score over the localities that contain each cell and have one, (E, K); NaN where there is none.
+
+    Parameters
+    ----------
+    membership
+        (E, ℓ) bool.
+    scores
+        (ℓ, K), NaN where a locality has none.
+    """
+    belongs, there = membership.astype(np.float64), ~np.isnan(scores)
+    counts = belongs @ there.astype(np.float64)
+    sums = belongs @ np.where(there, scores, 0)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
 def entropy(values: FloatArray) -> FloatArray:
     """Shannon entropy in bits of non-negative values scaled to sum 1, over the last axis; NaN where all are 0.
 

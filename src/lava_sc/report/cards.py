@@ -30,8 +30,8 @@ class Card:
     ----------
     summary
         In words.
-    evidence
-        Row of the table of evidence, ``None`` where chance was not looked at.
+    evidence, preservation
+        Rows of these tables, ``None`` where chance was not looked at, and where the module is not another object's.
     pictures
         Data URIs by what they show, with a text for those who cannot see them.
     associations
@@ -40,6 +40,7 @@ class Card:
 
     summary: ModuleSummary
     evidence: dict[str, Any] | None
+    preservation: dict[str, Any] | None
     pictures: list[tuple[str, str]]
     associations: list[dict[str, Any]]
 
@@ -49,12 +50,19 @@ def cards(
 ) -> list[Card]:
     """Cards of all modules, in their order."""
     summaries = describe_modules(adata, key, groups=groups, gene_symbols=gene_symbols, n_genes=n_genes)
-    evidence = load(adata, key, "module_evidence").to_dict("records") if has(adata, key, "module_evidence") else None
+    tables = {
+        name: load(adata, key, name).to_dict("records")
+        for name in ("module_evidence", "preservation")
+        if has(adata, key, name)
+    }
     found = []
     for m, summary in enumerate(summaries):
         rows = _associations(adata, key, m)
         pictures = _pictures(adata, key, summary, rows, gene_symbols=gene_symbols, basis=basis)
-        found.append(Card(summary, evidence[m] if evidence is not None else None, pictures, rows))
+        evidence, preservation = (
+            tables[name][m] if name in tables else None for name in ("module_evidence", "preservation")
+        )
+        found.append(Card(summary, evidence, preservation, pictures, rows))
     return found
 
 

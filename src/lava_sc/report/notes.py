@@ -18,6 +18,7 @@ _FEW_LOCALITIES: Final = 20
 _FEW_CELLS: Final = 50
 _MISPLACED: Final = 0.3  # L/n
 _LITTLE: Final = 0.3  # of Σ C²
+_HALF: Final = 0.5  # of a module's weight
 _MUCH_OVER: Final = 0.3  # of the absolute error
 
 
@@ -30,6 +31,11 @@ def notes(adata: AnnData, key: str) -> list[str]:
 
 def _of_modules(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]:
     if not has(adata, key, "modules"):
+        return
+    if has(adata, key, "preservation"):
+        lost = load(adata, key, "preservation")["weight_defined"] < _HALF
+        if lost.any():
+            yield f"Less than half of {_modules(lost.sum()).lower()} {', '.join(lost.index[lost])} can be found here at all."
         return
     if not has(adata, key, "module_evidence"):
         yield (
@@ -53,6 +59,8 @@ def _of_modules(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]
 
 
 def _of_number(adata: AnnData, key: str, params: Mapping[str, Any]) -> Iterator[str]:
+    if has(adata, key, "preservation"):
+        return
     if not has(adata, key, "n_modules_choice"):
         yield "The number of modules was given, not chosen: lava_sc.tl.choose_n_modules says what speaks for it."
         return

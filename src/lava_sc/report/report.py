@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE: Final = "report.html.jinja"
 _CELL_TYPE: Final = "cell_type"
+_LEVEL: Final = 0.05
 _LIBRARIES: Final = ("anndata", "scanpy", "numpy", "scipy", "scikit-learn", "numba")
 
 
@@ -165,6 +166,7 @@ def _facts(adata: AnnData, key: str) -> dict[str, Any]:
         },
         "choice": load(adata, key, "n_modules_choice") if has(adata, key, "n_modules_choice") else None,
         "exceeding": _exceeding(adata, key),
+        "preserved": _preserved(adata, key),
         "notes": notes(adata, key),
         "runs": runs,
         "best": next((run for run in runs if run["best"]), None),
@@ -179,6 +181,13 @@ def _exceeding(adata: AnnData, key: str) -> int | None:
     if not has(adata, key, "module_evidence"):
         return None
     return int(load(adata, key, "module_evidence")["exceeds_chance"].sum())
+
+
+def _preserved(adata: AnnData, key: str) -> int | None:
+    """How many modules of another object are preserved; ``None`` if they are the object's own."""
+    if not has(adata, key, "preservation"):
+        return None
+    return int((load(adata, key, "preservation")["p_adj"] <= _LEVEL).sum())
 
 
 def _p_value(p: float) -> str:

@@ -17,6 +17,8 @@ from lava_sc.tl.module_genes import module_genes
 from lava_sc.tl.name_modules import name_modules
 from lava_sc.tl.ora import ora
 from lava_sc.tl.presence_association import presence_association
+from lava_sc.tl.project import project
+from lava_sc.tl.score_gene_sets import score_gene_sets
 from lava_sc.tl.stability import stability
 
 __all__ = [
@@ -35,5 +37,7 @@ __all__ = [
     "name_modules",
     "ora",
     "presence_association",
+    "project",
+    "score_gene_sets",
     "stability",
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lava_sc._slots import load
+from lava_sc._slots import has, load, load_params
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.target import over_all_pairs
 
@@ -56,6 +56,24 @@ def fields_of_runs(found: Runs, target: Target) -> dict[str, Any]:
     P, M = found.factors
     runs = table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best)
     return {"modules": over_all_pairs(M, target), "presences": P, "runs": runs}
+
+
+def arguments_of_fit(adata: AnnData, key: str, step: str) -> dict[str, Any]:
+    """Those of the last call of ``tl.amf``, for steps that make modules again with them.
+
+    Raises
+    ------
+    ValueError
+        If the modules were not made from these data.
+    """
+    if has(adata, key, "preservation"):
+        msg = (
+            f"Found modules of another object (lava_sc.tl.project) under key {key!r}, which {step} would make again from these "
+            f'data, expected those of lava_sc.tl.amf; see adata.uns[{key!r}]["preservation"] for what speaks for them here, or '
+            f"call lava_sc.tl.amf first."
+        )
+        raise ValueError(msg)
+    return load_params(adata, key, "amf")
 
 
 def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> Options:

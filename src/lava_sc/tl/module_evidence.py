@@ -9,7 +9,7 @@ import pandas as pd
 
 from lava_sc import _validate
 from lava_sc._logging import logger
-from lava_sc._slots import load, load_params, store
+from lava_sc._slots import load, store
 from lava_sc.core.amf.explained import explained
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.decoys import false_discoveries, weights_with_decoys
@@ -17,7 +17,7 @@ from lava_sc.core.number import beyond_chance
 from lava_sc.core.numbers import fit_nulls, squares
 from lava_sc.core.summary import gene_weights
 from lava_sc.tl._null import null_data
-from lava_sc.tl._runs import of_all_genes, options_of_amf
+from lava_sc.tl._runs import arguments_of_fit, of_all_genes, options_of_amf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def module_evidence(
     Raises
     ------
     ValueError
-        If modules are missing, cells or genes were removed since, or an argument is out of range.
+        If modules are missing or those of another object, cells or genes were removed since, or an argument is out of range.
 
     Notes
     -----
@@ -109,7 +109,7 @@ def module_evidence(
     _validate.writable(adata, copy=copy)
     modules, P = load(adata, key, "modules"), load(adata, key, "presences")
     _check_arguments(n_permutations, n_decoys, threshold, n_jobs)
-    arguments = load_params(adata, key, "amf")
+    arguments = arguments_of_fit(adata, key, "lava_sc.tl.module_evidence")
     options = options_of_amf(adata, key, arguments)
     how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs}
     null, target = null_data(adata, key, depth_key, n_jobs), make_target(load(adata, key, "C"))

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from lava_sc import _gene_sets, _read, _validate
-from lava_sc._logging import logger
+from lava_sc import _gene_sets, _validate
 from lava_sc._slots import load, store
 from lava_sc.core.enrichment import overrepresentation, significant_by_chance
+from lava_sc.tl._set_names import names_in_sets, refuse_strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from anndata import AnnData
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lava_sc.core.enrichment import Overrepresentation
 
 _LEVEL: Final = 0.05  # at which sets are counted
-_SHOWN: Final = 3  # names, in messages
 
 
 def ora(
@@ -108,10 +107,10 @@ def ora(
     listed = load(adata, key, "module_genes")
     modules = range(load(adata, key, "modules").shape[0])
     sets = _gene_sets.collect(gene_sets, network=network)
-    names = _names(adata, gene_symbols, sets)
+    names = names_in_sets(adata, gene_symbols, sets)
     selected = set(names.reindex(load(adata, key, "genes")).dropna())
     universe = _background(adata, background, names, selected)
-    _refuse_strangers(adata, sets, universe, min_size)
+    refuse_strangers(adata, sets, universe, min_size, "background")
     queries = [set(names.reindex(listed.loc[listed["module"] == m, "gene"]).dropna()) & universe for m in modules]
     how: dict[str, Any] = {"gene_sets": sets, "background": universe, "min_size": min_size}
     table = _joined([_table(m, overrepresentation(query, **how)) for m, query in zip(modules, queries, strict=True)])
@@ -129,18 +128,6 @@ def ora(
     return adata if copy else None
 
 
-def _names(adata: AnnData, gene_symbols: str | None, sets: Mapping[str, set[str]]) -> pd.Series:
-    """Name of every gene as the gene sets have it, so far as can be told."""
-    names = _read.symbols(adata, gene_symbols)
-    bare = _gene_sets.without_ids(list(names)) if gene_symbols is None else None
-    if bare is not None:
-        there = set().union(*sets.values())
-        if len(there & set(bare)) > len(there & set(names)):
-            logger.info("genes are named like %r: matched to gene sets as %r", names[0], bare[0])
-            names = np.asarray(bare, dtype=object)
-    return pd.Series(names, index=adata.var_names)
-
-
 def _background(adata: AnnData, background: str | Sequence[str], names: pd.Series, selected: set[str]) -> set[str]:
     if isinstance(background, str):
         _validate.one_of("background", background, ["selected", "measured"])
@@ -149,34 +136,6 @@ def _background(adata: AnnData, background: str | Sequence[str], names: pd.Serie
         msg = f"Found background={background!r}, expected 'selected', 'measured' or a list of genes; change background."
         raise ValueError(msg)
     return set(background)
-
-
-def _refuse_strangers(adata: AnnData, sets: Mapping[str, set[str]], universe: set[str], min_size: int) -> None:
-    """Refuse sets that name other genes, and say what would match."""
-    if any(len(genes & universe) >= min_size for genes in sets.values()):
-        return
-    there = set().union(*sets.values())
-    msg = (
-        f"Found no gene set with at least {min_size} of the {len(universe)} background genes "
-        f"({_some(universe)}; the sets name {_some(there)}), expected sets that name genes alike; {_remedy(adata, there, universe)}."
-    )
-    raise ValueError(msg)
-
-
-def _some(genes: set[str]) -> str:
-    return ", ".join(map(repr, sorted(genes)[:_SHOWN])) or "nothing"
-
-
-def _remedy(adata: AnnData, there: set[str], universe: set[str]) -> str:
-    matches = {name: len(there & set(adata.var[name].astype(str))) for name in adata.var.columns}
-    column = max(matches, key=lambda name: matches[name], default=None)
-    if column is not None and matches[column] > len(there & universe):
-        return f"pass gene_symbols={column!r}, which names {matches[column]} of their genes"
-    upper = {gene.upper() for gene in universe}
-    in_capitals = len({gene.upper() for gene in there} & upper)
-    if in_capitals > len(there & universe):
-        return f"{in_capitals} genes differ in upper and lower case only, as mouse from human symbols do: take sets of that species"
-    return "pass gene_symbols= or min_size="
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from lava_sc.core.repeats import N_NULLS, PARTS, repeat_placements, repeat_runs,
 from lava_sc.core.stability import SHARE, draw_groups, draw_samples, members_among, scaled_size
 from lava_sc.tl._again import placing
 from lava_sc.tl._null import null_data
-from lava_sc.tl._runs import options_of_amf
+from lava_sc.tl._runs import arguments_of_fit, options_of_amf
 from lava_sc.tl._stability_tables import table_of_cosines, table_of_medians
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def stability(
     Raises
     ------
     ValueError
-        If modules are missing, cells or genes were removed since, an argument is out of range, the correlations of the
+        If modules are missing or those of another object, cells or genes were removed since, an argument is out of range, the correlations of the
         largest overlap would not fit into memory, or there are fewer than three donors.
 
     Notes
@@ -207,7 +207,7 @@ def _overlaps(overlaps: Sequence[float] | None, again: Placing) -> list[float]:
 
 
 def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, seed: int, n_jobs: int | None) -> Analysis:
-    params = load_params(adata, key, "amf")
+    params = arguments_of_fit(adata, key, "lava_sc.tl.stability")
     return Analysis(
         null=null_data(adata, key, depth_key, n_jobs),
         C=load(adata, key, "C"),

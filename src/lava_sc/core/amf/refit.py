@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -59,30 +61,83 @@ def refit_presences(
     -------
     (ℓ, M) float32.
     """
-    pairs, scales = sample_pairs(target, most_pairs, rng)
-    part = target if len(pairs) == target.n_columns else restrict(target, pairs)
-    layout = part.data, part.indices, part.indptr, target.locality_weights
-    # scaled by 1 / √π, C and Ĉ compare as before, and a product of two of them counts as often as it should
-    modules = M[:, pairs] * scales
+    sample = Sample(target, *sample_pairs(target, most_pairs, rng))
+    return refit_on(sample, P, M, nu=nu, gamma=gamma, sweeps=sweeps, n_jobs=n_jobs)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some pairs of a target, from which sums over all of a locality's are estimated.
+
+    Attributes
+    ----------
+    target
+        All pairs.
+    pairs
+        Columns of the target, ascending.
+    scales
+        1 / √π of each.
+    """
+
+    target: Target
+    pairs: IntArray
+    scales: FloatArray
+
+    @cached_property
+    def layout(self) -> tuple[FloatArray, IntArray, IntArray, FloatArray, FloatArray]:
+        """Correlations of these pairs by locality, the localities' weights, and the scales."""
+        part = self.target if len(self.pairs) == self.target.n_columns else restrict(self.target, self.pairs)
+        return part.data, part.indices, part.indptr, self.target.locality_weights, self.scales
+
+    def modules(self, M: FloatArray) -> FloatArray:
+        """Modules over these pairs, scaled by 1 / √π.
+
+        C and Ĉ compare as before, and a product of two of them counts as often as it should.
+        """
+        return M[:, self.pairs] * self.scales
+
+
+def refit_on(
+    sample: Sample, P: FloatArray, M: FloatArray, *, nu: float, gamma: float, sweeps: int, n_jobs: int | None
+) -> FloatArray:
+    """The same as :func:`refit_presences`, on pairs that were drawn before."""
+    layout, modules = sample.layout, sample.modules(M)
     refitted = np.array(P, dtype=np.float32, order="C")
-    limits = nu * nu, gamma / target.n_pairs, sweeps
+    limits = nu * nu, gamma / sample.target.n_pairs, sweeps
 
     def refit(rows: IntArray) -> None:
-        _refit_rows(*layout, scales, modules, GRID, *limits, rows[0], rows[-1] + 1, refitted)
+        _refit_rows(*layout, modules, GRID, *limits, rows[0], rows[-1] + 1, refitted)
 
     quiet_thread_map(refit, split(len(P)), n_jobs=n_jobs)
     return refitted
 
 
-def sample_pairs(target: Target, most_pairs: int, rng: np.random.Generator) -> tuple[IntArray, FloatArray]:
+def sample_pairs(
+    target: Target, most_pairs: int, rng: np.random.Generator, modules: FloatArray | None = None
+) -> tuple[IntArray, FloatArray]:
     """Some columns of the target (rising), drawn so that sums over a locality can be told from them, and their scales.
 
     The probability π of a pair is as the root of Σ_i C_ij² / ‖C_i‖², so that no locality goes unheard; a scale is 1 / √π.
     Systematic sampling of the pairs in a random order: each is drawn with exactly its π, and as many as these add up to.
+
+    Parameters
+    ----------
+    target
+        Correlations.
+    most_pairs
+        How many to draw; all are taken where there are no more.
+    rng
+        Draws them.
+    modules
+        (M, J′) modules that were not made from the target, and may hold pairs that correlate nowhere in it: these count like
+        further localities.
     """
     if target.n_columns <= most_pairs:
         return np.arange(target.n_columns), np.ones(target.n_columns, dtype=np.float32)
     shares = _shares(target.data, target.indices, target.indptr, target.n_columns)
+    if modules is not None:
+        squares = modules.astype(np.float64) ** 2
+        shares += (squares / np.maximum(squares.sum(axis=1, keepdims=True), np.finfo(float).tiny)).sum(axis=0)
     probability = _inclusion(np.sqrt(shares), most_pairs)
     order = rng.permutation(target.n_columns)
     passed = np.minimum(np.cumsum(probability[order]), most_pairs) + rng.random()

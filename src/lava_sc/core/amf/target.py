@@ -100,6 +100,13 @@ def restrict(target: Target, pairs: IntArray) -> Target:
     return _laid_out(C.data, C.indices, C.indptr, columns, target.n_pairs, target.locality_weights)
 
 
+def widen(target: Target, columns: IntArray) -> Target:
+    """The target over more columns (rising, its own among them), in which nothing is correlated."""
+    place = np.searchsorted(columns, target.columns).astype(target.indices.dtype)
+    indices = place[target.indices]
+    return _laid_out(target.data, indices, target.indptr, columns, target.n_pairs, target.locality_weights)
+
+
 def over_all_pairs(M: FloatArray, target: Target) -> sparse.csr_matrix:
     """Modules (M, J′) over all pairs, (M, J) CSR: the target's empty columns filled in."""
     compact = sparse.csr_matrix(M)
