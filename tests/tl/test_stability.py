@@ -177,10 +177,10 @@ def test_sections(stages: Mapping[str, AnnData]) -> None:
     helpers.localities(adata, library_key="slide")
     helpers.run_steps(adata, "locality_corr")
     helpers.amf(adata, patience=5)
-    table, _ = results(adata)
+    table, _ = results(adata, n_resamples=6)
     rows = of_modules(table, "resamples")
-    assert (rows["cosine"] > 0.4).all()
-    assert (rows["cosine"] > rows["null_high"]).all()
+    assert (rows["cosine"] > 0.3).all()
+    assert (rows["null_cosine"] < 0.5 * rows["cosine"]).all()  # not null_high: shuffled, a module may be one pair
 
 
 def test_gamma_that_was_chosen_is_taken(quick: AnnData) -> None:
