@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 3, "n_splits": 2}
+QUICKER = QUICK | {"init": "kmeans", "n_permutations": 2}
 
 
 def correlated(adata: AnnData, **kwargs: Any) -> AnnData:
@@ -35,7 +36,7 @@ def three() -> AnnData:
     return adata
 
 
-@pytest.mark.parametrize("n_modules", [2, 4])
+@pytest.mark.parametrize("n_modules", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_planted_modules_are_counted(n_modules: int, caplog: pytest.LogCaptureFixture) -> None:
     adata = planted(n_modules, rng=n_modules)
     with caplog.at_level(logging.INFO, logger="lava_sc"):
@@ -45,6 +46,7 @@ def test_planted_modules_are_counted(n_modules: int, caplog: pytest.LogCaptureFi
     assert choice["reason"] in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Number of modules")
 def test_weak_modules_are_never_miscounted_as_clear() -> None:
     adata = planted(4, strength=0.4)
@@ -68,11 +70,12 @@ def poisson(rng: np.random.Generator) -> AnnData:
     return adata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [uniform, poisson])
 def test_noise_has_no_modules(make: Callable[[np.random.Generator], AnnData]) -> None:
     """Of the seeds with any correlation that passes, none has a module; benchmarks/n_modules.py tries more."""
     answers = []
-    for seed in range(3):
+    for seed in range(2):
         adata = make(np.random.default_rng(seed))
         lava.tl.localities(adata, n_neighbors=100, overlap=4)
         try:
@@ -149,7 +152,7 @@ def test_runs_are_used_again(three: AnnData, caplog: pytest.LogCaptureFixture) -
 @pytest.mark.filterwarnings("ignore:Number of modules. Unclear")
 def test_any_number_of_workers(three: AnnData) -> None:
     one, two = (
-        lava.tl.choose_n_modules(three, [2, 3], **QUICK, n_jobs=n_jobs, copy=True).uns["lava"] for n_jobs in (1, 2)
+        lava.tl.choose_n_modules(three, [2, 3], **QUICKER, n_jobs=n_jobs, copy=True).uns["lava"] for n_jobs in (1, 2)
     )
     assert_same(one["n_modules"], two["n_modules"])
     assert_same(one["n_modules_choice"], two["n_modules_choice"])
@@ -164,13 +167,13 @@ def test_null_keeps_depth() -> None:
     X[:, :20] += 0.9 * depth[:, None]
     adata = AnnData(X.astype(np.float32), obsm={"X_pca": rng.normal(size=(900, 2))})
     correlated(adata, n_neighbors=150)
-    unknown = lava.tl.choose_n_modules(adata, [1, 2], **QUICK, copy=True)
+    unknown = lava.tl.choose_n_modules(adata, [1, 2], **QUICKER, copy=True)
     adata.obs["depth"] = depth
     with (
         pytest.warns(UserWarning, match="Number of modules: 0: no module exceeds chance"),
         pytest.warns(UserWarning, match=r"nothing but sequencing depth keep \d+% .*; take depth out with covariates="),
     ):
-        lava.tl.choose_n_modules(adata, [1, 2], depth_key="depth", **QUICK)
+        lava.tl.choose_n_modules(adata, [1, 2], depth_key="depth", **QUICKER)
     assert unknown is not None
     assert unknown.uns["lava"]["n_modules_choice"]["n_modules"] == 1
 

@@ -87,7 +87,7 @@ def test_number_of_modules_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def choose(adata: AnnData, *, key: str, **arguments: Any) -> None:
         asked.update(arguments)
-        lava.tl.choose_n_modules(adata, [2, 3], n_runs=2, n_permutations=1, key=key)
+        lava.tl.choose_n_modules(adata, [2], n_runs=2, n_permutations=1, n_splits=0, init="kmeans", key=key)
         adata.uns[key]["n_modules_choice"]["n_modules"] = answer
 
     monkeypatch.setattr(import_module("lava_sc.tl.explain"), "choose_n_modules", choose)
