@@ -190,7 +190,20 @@ def test_copies_with_every_number() -> None:
 
 
 def test_modules_that_do_not_recur() -> None:
+    """Five are best, but one of them is chance: four are sure."""
     choice = choose(replicated(rising_to(5), n_replicated=np.minimum(NUMBERS, 4)))
+    assert (choice.n_modules, choice.clear) == (4, False)
+    assert "5 modules reconstruct cells that were left out better, but only 4 of them exceed" in choice.reason
+    assert "all 4 explain there" in choice.reason
+
+
+def test_modules_by_chance_that_make_nothing_better() -> None:
+    choice = choose(replicated(rising_to(5, behind=0), n_replicated=np.minimum(NUMBERS, 5)))
+    assert (choice.n_modules, choice.clear) == (5, True)
+
+
+def test_no_number_all_of_whose_modules_recur() -> None:
+    choice = choose(replicated(rising_to(5), n_replicated=np.minimum(NUMBERS - 1, 4)))
     assert (choice.n_modules, choice.clear) == (5, False)
     assert "not all modules exceed chance" in choice.reason
     assert "4 of 5 explain there" in choice.reason

@@ -2,8 +2,9 @@
 
 Two rules. In *other samples*, that modules and presences were not made from, a reconstruction gets better with every true module
 and no better, or worse, with any further one. The smallest number is taken that is within one standard error of the
-best (Breiman et al. 1984), or of 1 % of it, among those whose modules are not near copies of one another: where more modules
-are asked for than there are, one comes twice, as it is where it is strong and where it is weak. The paper's rule (Section
+best (Breiman et al. 1984), or of 1 % of it, among those whose modules all exceed chance in other samples and are not near copies of
+one another: where more modules are asked for than there are, one comes twice, as it is where it is strong and where it is
+weak, and others are chance. The paper's rule (Section
 2.3) is the *elbow* of the loss, resolved by stability; the loss is known without any module as well, so the curve begins at 0
 modules, and its elbow is where it lies deepest below the line from there to its end (Satopää et al. 2011). It serves where
 there are no other samples to look at.
@@ -154,10 +155,13 @@ def standard_errors(cosines: FloatArray, best: int) -> FloatArray:
 
 
 def _choosable(curve: Curve) -> BoolArray:
-    """Numbers whose modules are not near copies of one another; the smallest if there is none."""
+    """Numbers whose modules are not near copies of one another and, where there are such, all hold in other samples; else the smallest."""
     enough = curve.n_modules >= curve.fewest
     distinct = enough & ~_copies(curve)
-    return np.asarray(distinct if distinct.any() else enough & (curve.n_modules == curve.n_modules[enough].min()))
+    if not distinct.any():
+        return np.asarray(enough & (curve.n_modules == curve.n_modules[enough].min()))
+    held = distinct & (curve.n_replicated >= curve.n_modules)
+    return np.asarray(held if held.any() else distinct)
 
 
 def _copies(curve: Curve) -> BoolArray:
@@ -167,6 +171,17 @@ def _copies(curve: Curve) -> BoolArray:
 def _best(curve: Curve) -> int:
     """Position of the number that is best in other samples."""
     return int(np.where(_choosable(curve), curve.other_samples.mean(axis=0), -np.inf).argmax())
+
+
+def _better_by_chance(curve: Curve, at: int) -> int | None:
+    """The best larger number, if it is better, that was not to be chosen since not all of its modules exceed chance."""
+    means = curve.other_samples.mean(axis=0)
+    left_out = ~_copies(curve) & (curve.n_replicated < curve.n_modules) & (curve.n_modules > curve.n_modules[at])
+    if not left_out.any():
+        return None
+    best = int(np.where(left_out, means, -np.inf).argmax())
+    gain = max(standard_errors(curve.other_samples, at)[best], _BETTER * means[best])
+    return int(curve.n_modules[best]) if means[best] - means[at] > gain else None
 
 
 def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) -> int:
@@ -183,20 +198,26 @@ def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) 
 def _others_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
     """Why the number is unclear, if it is, and what other samples say of it."""
     n, cosine = int(curve.n_modules[at]), curve.other_samples.mean(axis=0)[at]
-    smaller = int(curve.n_modules[_smallest_near_best(curve, _APART, of_all=True)])
-    why = _doubt(curve, at, curve.n_replicated)
-    larger = "larger number without near copies among its modules" if _copies(curve)[at:].any() else "larger number"
-    if at + 1 == len(curve.loss):
-        why = "cells that were left out are still reconstructed better with the largest number that was tried"
-    elif smaller < n:
-        why = (
-            why
-            or f"{_modules(smaller)} reconstruct{'s' if smaller == 1 else ''} cells that were left out nearly as well"
+    more = _better_by_chance(curve, at)
+    fair = " whose modules all exceed chance there" if more is not None else ""
+    copies = " without near copies among its modules" if _copies(curve)[at:].any() else ""
+    verdict = (
+        f"{_modules(n)} reconstruct{'s' if n == 1 else ''} cells that were left out with a cosine of {cosine:.2g}, no larger "
+        f"number{copies}{fair} does better by more than a standard error, and {_count(curve.n_replicated[at], n)} there more than "
+        f"{TIMES_THE_NULL:g} times what the best module of shuffled genes does"
+    )
+    if more is not None:
+        held = int(curve.n_replicated[curve.n_modules == more][0])
+        chance = (
+            f"{more} modules reconstruct cells that were left out better, but only {held} of them exceed chance there"
         )
-    verdict = f"{_modules(n)} reconstruct{'s' if n == 1 else ''} cells that were left out with a cosine of {cosine:.2g}"
-    best = "the best module of shuffled genes"
-    beyond = f"{_count(curve.n_replicated[at], n)} there more than {TIMES_THE_NULL:g} times what {best} does"
-    return why, f"{verdict}, no {larger} does better by more than a standard error, and {beyond}"
+        return _doubt(curve, at, curve.n_replicated) or chance, verdict
+    if at + 1 == len(curve.loss):
+        return "cells that were left out are still reconstructed better with the largest number that was tried", verdict
+    smaller = int(curve.n_modules[_smallest_near_best(curve, _APART, of_all=True)])
+    plural = "s" if smaller == 1 else ""
+    nearly = f"{_modules(smaller)} reconstruct{plural} cells that were left out nearly as well" if smaller < n else None
+    return _doubt(curve, at, curve.n_replicated) or nearly, verdict
 
 
 def _elbow_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
