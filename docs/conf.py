@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.metadata import metadata
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ copyright = f"2026, {author}"
 version = release = info["Version"]
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
@@ -26,6 +28,8 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+suppress_warnings = ["toc.empty_glob"]
+nb_execution_mode = "off"  # notebooks are stored with their outputs
 default_role = "literal"
 
 autosummary_generate = True
@@ -66,5 +70,15 @@ def indent_returns(_app: Sphinx, _what: str, _name: str, _obj: object, _options:
             return
 
 
+def copy_tutorials(app: Sphinx) -> None:
+    """Sphinx reads nothing outside of its own folder."""
+    copies = Path(app.srcdir, "tutorials")
+    shutil.rmtree(copies, ignore_errors=True)
+    copies.mkdir()
+    for notebook in Path(app.srcdir).parent.glob("tutorials/*.ipynb"):
+        shutil.copy(notebook, copies)
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", copy_tutorials)
     app.connect("autodoc-process-docstring", indent_returns, priority=400)  # before napoleon

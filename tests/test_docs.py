@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
+import inspect
 import re
+import shlex
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import pytest
+from tests import helpers
 
 import lava_sc as lava
 from lava_sc._slots import STEPS, Slots
+from lava_sc.cli import _parser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {
+    path.name: path.read_text(encoding="utf-8") for path in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+}
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the docs are not beside the tests")
 
@@ -41,3 +56,112 @@ def test_every_public_function_is_in_the_reference() -> None:
         f"{module}.{name}" for module in ("pp", "tl", "get", "pl", "datasets") for name in getattr(lava, module).__all__
     }
     assert listed == there
+
+
+def fenced(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.MULTILINE | re.DOTALL)
+
+
+def prose(page: str) -> str:
+    return re.sub(r"^```.*?^```", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+
+
+def inline(page: str) -> list[str]:
+    """Code within sentences that names something of the package; ``f(a=)`` stands for any value."""
+    found = re.findall(r"`([^`]+)`", prose(page))
+    code = [
+        re.sub(r"=(?=[,)])", "=None", one)
+        for one in found
+        if re.match(r"(lava|lava_sc|tl|pp|pl|get|datasets)\.\w", one)
+    ]
+    return [one for one in code if not re.search(r"\.(py|md|html|h5ad)\b|\*|…", one)]
+
+
+def calls(code: str) -> Iterator[tuple[str, list[str]]]:
+    """Names of the package in a piece of code, as in ``tl.amf``, and the keywords that they are called with."""
+    tree = ast.parse(code)
+    keywords = {
+        id(node.func): [one.arg for one in node.keywords if one.arg]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = re.fullmatch(
+                r"(?:lava|lava_sc)\.(\w+(?:\.\w+)*)|((?:tl|pp|pl|get|datasets)\.\w+)", ast.unparse(node)
+            )
+            if name:
+                yield name[1] or name[2], keywords.get(id(node), [])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_names_functions_and_arguments_that_there_are(page: str) -> None:
+    for code in [*fenced(page, "python"), *inline(page)]:
+        for name, keywords in calls(code):
+            target: Any = lava
+            for part in name.split("."):
+                assert hasattr(target, part), f"{page}: {code}"
+                target = getattr(target, part)
+            if keywords:
+                assert set(keywords) <= set(inspect.signature(target).parameters), f"{page}: {code}"
+
+
+def test_these_tests_see_code() -> None:
+    found = {name: set(keywords) for page in PAGES for code in fenced(page, "python") for name, keywords in calls(code)}
+    assert found["tl.locality_corr"] == {"covariates"}
+    assert sum(len(inline(page)) for page in PAGES) > 50
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_command_lines_are_understood(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: argparse.ArgumentParser, message: str) -> None:
+        raise AssertionError(message)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "error", refuse)
+    lines = [line for block in fenced(page, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    whole = [code for code in re.findall(r"`(lava-sc [^`]+)`", prose(page)) if " run IN" in code and "…" not in code]
+    for line in [*lines, *whole]:
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["lava-sc"] and "--help" not in words:
+            given = (
+                words[1:]
+                if "--dry-run" in words or "-o" in words or words[1] != "run"
+                else [*words[1:], "-o", "OUT.h5ad"]
+            )
+            _parser().parse_args(given)
+
+
+def two_objects() -> dict[str, Any]:
+    return {
+        "healthy": lava.datasets.planted(n_cells=500, n_modules=2),
+        "ill": lava.datasets.planted(n_cells=500, n_modules=2, rng=1),
+    }
+
+
+def placed() -> dict[str, Any]:
+    """A toy with localities and correlations, and gene sets in a file."""
+    import scanpy as sc
+
+    genes = "\t".join(helpers.GENE_SETS["first"])
+    Path("h.all.v7.5.1.symbols.gmt").write_text(f"HALLMARK_TNFA_SIGNALING_VIA_NFKB\t-\t{genes}\n", encoding="utf-8")
+    return {"adata": helpers.run_steps(helpers.toy(), "localities", "locality_corr"), "sc": sc}
+
+
+#: What the examples of each page begin with.
+GIVEN: dict[str, list[Callable[[], dict[str, Any]]]] = {
+    "README.md": [dict],
+    "api.md": [dict],
+    "biology.md": [two_objects, placed],
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if fenced(page, "python")])
+def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda *_, **__: None)
+    plt.switch_backend("agg")
+    for code, given in zip(fenced(page, "python"), GIVEN[page], strict=True):
+        with warnings.catch_warnings():  # of small data, and of scanpy's own plots
+            warnings.simplefilter("ignore")
+            exec(compile(code, page, "exec"), {"lava": lava} | given())
+    plt.close("all")

@@ -143,7 +143,7 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
     *Null.* Were these correlations indifferent to which genes make up the module, it might as well lie on any others. So genes
     are exchanged at random among those that are defined in as many localities and detected in as many cells (30 genes, or a
     thirtieth of all). Genes that are expressed in the same cells are defined in the same localities and share depth,
-    without having to do with each other; so within each locality |ρ| is first held against the mean over pairs of genes that as
+    without having to do with each other; so within each locality ``|ρ|`` is first held against the mean over pairs of genes that as
     many of its cells express (ten groups, of 25 genes at least). See ``benchmarks/projection.py`` for level and power.
 
     *Presences* are those at which each locality's loss (paper, Equation 6) is lowest. It counts overestimation ν times, so a

@@ -49,7 +49,7 @@ def score_gene_sets(
     """Score how strongly the genes of each set are co-regulated in each locality, beside random sets.
 
     Not how high they are expressed: whether they rise and fall together among the cells of a place. The score of a set is the
-    mean |ρ| over the pairs of its genes that are defined in the locality, tested against random sets of as many genes that are
+    mean ``|ρ|`` over the pairs of its genes that are defined in the locality, tested against random sets of as many genes that are
     measured as well.
 
     Parameters
@@ -88,7 +88,7 @@ def score_gene_sets(
         ``n_localities``
             Where at least three of them are defined: only there the set has a score.
         ``score``, ``expected``
-            Mean |ρ| over all defined pairs of all localities, and what pairs give there that are measured as well. |ρ| is
+            Mean ``|ρ|`` over all defined pairs of all localities, and what pairs give there that are measured as well. ``|ρ|`` is
             never 0 by chance.
         ``positive``
             Share of positive ρ, each counted by its size: 0.5 where signs are mixed, 1 where all genes rise together.
@@ -119,7 +119,7 @@ def score_gene_sets(
 
     *Expected.* Genes that most cells express correlate more than others, and genes that are expressed in the same cells are
     defined in the same localities, whether they have anything to do with each other or not. So within each locality genes are
-    put into ten groups (of 25 at least) by how many of its cells express them, and each |ρ| is held against the mean over all
+    put into ten groups (of 25 at least) by how many of its cells express them, and each ``|ρ|`` is held against the mean over all
     pairs of the same two groups. The sum over the set's pairs is scaled by the standard deviation of as many independent pairs
     of these groups, without which sets of which few genes are defined would reach large means by chance.
 
