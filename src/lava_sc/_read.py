@@ -172,6 +172,17 @@ def obs_column(adata: AnnData, name: str) -> pd.Series:
     return _column(adata.obs, "adata.obs", name)
 
 
+def var_column(adata: AnnData, name: str) -> pd.Series:
+    """A column of ``var`` in memory, also where the object was opened lazily.
+
+    Raises
+    ------
+    ValueError
+        If it does not exist.
+    """
+    return _column(adata.var, "adata.var", name)
+
+
 def _column(frame: Any, where: str, name: str) -> pd.Series:
     _validate.column_names(f"column of {where}", name, list(frame.columns))
     return in_memory(frame[[name]])[name]
@@ -189,10 +200,10 @@ def gene_mask(adata: AnnData, mask_var: str | Sequence[bool] | BoolArray | None,
         there = default in adata.var.columns
         if not there:
             logger.info("var[%r] not found: taking all %d genes", default, adata.n_vars)
-        mask = _column(adata.var, "adata.var", default).to_numpy() if there else np.ones(adata.n_vars, dtype=bool)
+        mask = var_column(adata, default).to_numpy() if there else np.ones(adata.n_vars, dtype=bool)
         name = f"var[{default!r}]"
     elif isinstance(mask_var, str):
-        mask, name = _column(adata.var, "adata.var", mask_var).to_numpy(), f"var[{mask_var!r}]"
+        mask, name = var_column(adata, mask_var).to_numpy(), f"var[{mask_var!r}]"
     else:
         mask, name = np.asarray(mask_var), "mask_var"
     if mask.dtype != bool or mask.shape != (adata.n_vars,):
@@ -218,7 +229,7 @@ def symbols(adata: AnnData, gene_symbols: str | None) -> NDArray[np.object_]:
     if gene_symbols is None and _SYMBOLS in adata.var.columns and _validate.looks_like_ensembl(adata.var_names):
         logger.info("var_names are Ensembl ids: taking gene symbols from var[%r]", _SYMBOLS)
         gene_symbols = _SYMBOLS
-    names = adata.var_names if gene_symbols is None else _column(adata.var, "adata.var", gene_symbols)
+    names = adata.var_names if gene_symbols is None else var_column(adata, gene_symbols)
     return np.asarray(names.astype(str), dtype=object)
 
 

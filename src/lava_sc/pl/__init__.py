@@ -5,6 +5,7 @@ from __future__ import annotations
 from lava_sc.pl.association import association
 from lava_sc.pl.centrality import centrality
 from lava_sc.pl.co_presence import co_presence
+from lava_sc.pl.image_modules import image_modules
 from lava_sc.pl.localities import localities
 from lava_sc.pl.locality_similarity import locality_similarity
 from lava_sc.pl.locality_size import locality_size
@@ -21,6 +22,7 @@ __all__ = [
     "association",
     "centrality",
     "co_presence",
+    "image_modules",
     "localities",
     "locality_similarity",
     "locality_size",
