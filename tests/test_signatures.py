@@ -19,7 +19,7 @@ WRITERS = ("pp", "tl")
 #: Answer a question and store nothing.
 READERS = ("tl.estimate",)
 #: The first steps name the key; all others read what is under it.
-FIRST_STEPS = ("pp.select_genes", "tl.locality_size", "tl.localities", "tl.explain")
+FIRST_STEPS = ("pp.select_genes", "pp.total_counts", "tl.locality_size", "tl.localities", "tl.explain")
 API = Path(__file__).resolve().parents[1] / "docs" / "api.md"
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -66,7 +66,7 @@ def wrong_key(function: Callable[..., object], name: str) -> list[str]:
     if name.startswith("datasets.") or name in READERS:
         return []
     found = {p.name: p.default for p in inspect.signature(function).parameters.values() if p.name.startswith("key")}
-    default = "lava_genes" if name == "pp.select_genes" else "lava"
+    default = {"pp.select_genes": "lava_genes", "pp.total_counts": "total_counts"}.get(name, "lava")
     expected = {"key_added" if name in FIRST_STEPS else "key": default}
     return [] if found == expected else [f"has {found}, expected {expected}"]
 

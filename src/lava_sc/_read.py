@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, FloatArray, IntArray
     from lava_sc.core.blocks import Source
 
+#: Columns of ``obs`` with sequencing depth: scanpy's, older scanpy's, Seurat's.
+DEPTHS: Final = ("total_counts", "n_counts", "nCount_RNA")
 _DEFAULT_REPS: Final = ("X_umap", "X_tsne", "X_pca")
 _SYMBOLS: Final = "feature_name"  # where the CELLxGENE schema has them
 _FEWEST_GENES: Final = 2
@@ -32,7 +34,9 @@ _FARTHEST: Final = 1e100  # squares of more overflow
 
 
 def representation_key(adata: AnnData, use_rep: str | None) -> str:
-    """The ``obsm`` key that ``use_rep`` means: ``umap`` and ``X_umap`` are the same; ``None`` takes the first of the usual ones.
+    """The ``obsm`` key that ``use_rep`` means: ``umap`` and ``X_umap`` are the same, in any capitals.
+
+    ``None`` takes the ``default_embedding`` of CELLxGENE, or else the first of the usual ones.
 
     Raises
     ------
@@ -41,19 +45,34 @@ def representation_key(adata: AnnData, use_rep: str | None) -> str:
     """
     there = [name for name, value in adata.obsm.items() if len(value.shape) == 2]
     if use_rep is None:
-        chosen = next((name for name in _DEFAULT_REPS if name in there), None)
+        chosen = next((name for name in map(partial(named_in, there), _usual_reps(adata)) if name is not None), None)
         if chosen is not None:
             logger.info("use_rep not given: explaining adata.obsm[%r]", chosen)
             return chosen
         wanted = f"one of {', '.join(_DEFAULT_REPS)}"
     else:
-        chosen = next((name for name in (use_rep, f"X_{use_rep}") if name in there), None)
+        chosen = named_in(there, use_rep)
         if chosen is not None:
             return chosen
         wanted = repr(use_rep)
     listing = ", ".join(map(repr, there)) or "nothing"
     msg = f"Found {listing} in adata.obsm, expected {wanted}; compute that embedding first or pass use_rep."
     raise ValueError(msg)
+
+
+def named_in(there: Sequence[str], name: str) -> str | None:
+    """Which name is meant: with ``X_`` before it or without, in any capitals where one alone fits."""
+    for exact in (name, f"X_{name}"):
+        if exact in there:
+            return exact
+    alike = [one for one in there if one.lower() in {name.lower(), f"x_{name}".lower()}]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _usual_reps(adata: AnnData) -> list[str]:
+    """Embeddings to explain where none is named: that which a file from CELLxGENE shows first, then the usual ones."""
+    shown = adata.uns.get("default_embedding")
+    return [*([shown] if isinstance(shown, str) else []), *_DEFAULT_REPS]
 
 
 def representation(adata: AnnData, obsm_key: str) -> FloatArray:

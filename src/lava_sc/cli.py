@@ -38,6 +38,7 @@ examples:
   lava-sc run atlas.h5ad -o explained.h5ad --use-rep X_scVI --n-neighbors 500 --n-modules 12
   lava-sc run atlas.h5ad --backed --dry-run
   lava-sc run pbmc.h5ad -o explained.h5ad --covariate total_counts --gene-sets hallmark.gmt --report explained.html
+  lava-sc run cellxgene.h5ad -o explained.h5ad --only tissue=lung --adjust-depth --associate disease --donor-key donor_id
 """
 
 
@@ -102,6 +103,13 @@ def _add_files(run: argparse.ArgumentParser) -> None:
         help="only estimate the time and memory of each step; exits with 1 if it does not fit",
     )
     files.add_argument("--backed", action="store_true", help="leave the matrix in the file and read what is needed")
+    files.add_argument(
+        "--only",
+        action="append",
+        type=_condition,
+        metavar="COLUMN=VALUE[,VALUE]",
+        help="cells to take, by an obs column; can be repeated",
+    )
     files.add_argument("--report", type=Path, metavar="OUT.html", help="page with pictures, genes and gene sets")
 
 
@@ -139,6 +147,16 @@ def _add_genes(run: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="obs column to take out, e.g. total_counts; can be repeated",
     )
+    genes.add_argument(
+        "--normalize",
+        action="store_true",
+        help="X holds counts: take log1p of counts per 10,000 (the matrix has to be in memory)",
+    )
+    genes.add_argument(
+        "--adjust-depth",
+        action="store_true",
+        help="take the cells' sums of counts out, as a covariate; they are added up from raw or X if obs has none",
+    )
     genes.add_argument("--batch-key", metavar="COLUMN", help="obs column with donors or batches to correlate within")
     genes.add_argument(
         "--fdr",
@@ -171,6 +189,13 @@ def _add_modules(run: argparse.ArgumentParser) -> None:
         metavar="SETS.gmt",
         help="test modules for these gene sets; can be repeated",
     )
+    modules.add_argument("--name-modules", action="store_true", help="name modules by their strongest genes")
+    modules.add_argument(
+        "--associate",
+        metavar="COLUMN",
+        help="obs column to hold against presences, e.g. disease, tested with --donor-key",
+    )
+    modules.add_argument("--donor-key", metavar="COLUMN", help="obs column with the donor of each cell")
     modules.add_argument(
         "--groupby",
         metavar="COLUMN",
@@ -195,6 +220,14 @@ def _gamma(text: str) -> float | Literal["auto"]:
     return "auto" if text == "auto" else float(text)
 
 
+def _condition(text: str) -> tuple[str, list[str]]:
+    column, equals, values = text.partition("=")
+    if not (column and equals and values):
+        msg = f"expected COLUMN=VALUE, found {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return column, values.split(",")
+
+
 def _demo(arguments: argparse.Namespace) -> None:
     import lava_sc as lava
 
@@ -211,21 +244,28 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     import lava_sc as lava
+    from lava_sc import _cells_of_file
 
     if arguments.dry_run:
         return _dry_run(arguments)
     _check_output(arguments.output)
     if arguments.report is not None:
         _check_output(arguments.report)
-    adata = _read_h5ad(arguments.input, backed=arguments.backed)
+    adata = _cells_of_file.read(arguments.input, arguments.only or [], backed=arguments.backed)
+    if arguments.normalize:
+        _cells_of_file.normalize(adata)
     lava.tl.explain(
         adata,
-        **_what_both_take(arguments),
+        **_what_both_take(arguments, adata),
         gene_symbols=arguments.gene_symbols,
         gamma=arguments.gamma,
         gene_sets=arguments.gene_sets,
+        obs_key=arguments.associate,
+        donor_key=arguments.donor_key,
         key_added=arguments.key,
     )
+    if arguments.name_modules and lava.get.presences(adata, key=arguments.key).shape[1]:
+        lava.tl.name_modules(adata, gene_symbols=arguments.gene_symbols, key=arguments.key)
     _write(adata, arguments.output)
     _print_modules(adata, arguments.key, arguments.gene_symbols)
     print(f"\nData with all results: {arguments.output}")
@@ -240,8 +280,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _dry_run(arguments: argparse.Namespace) -> int:
     """Say what the run would take; the exit code tells whether it fits into memory."""
     import lava_sc as lava
+    from lava_sc import _cells_of_file
 
-    table = lava.tl.estimate(_read_h5ad(arguments.input, backed=arguments.backed), **_what_both_take(arguments))
+    adata = _cells_of_file.read(arguments.input, arguments.only or [], backed=arguments.backed)
+    table = lava.tl.estimate(adata, **_what_both_take(arguments, adata))
     print(f"{'step':14} {'seconds':>8} {'memory, GB':>11}  size")
     for step, row in table.iterrows():
         print(f"{step:14} {row['seconds']:8.0f} {row['memory_gb']:11.2f}  {row['what']}")
@@ -249,12 +291,17 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     return 0 if table["fits"].all() else _DOES_NOT_FIT
 
 
-def _what_both_take(arguments: argparse.Namespace) -> dict[str, Any]:
+def _what_both_take(arguments: argparse.Namespace, adata: AnnData) -> dict[str, Any]:
     """Arguments of ``tl.explain`` that ``tl.estimate`` takes too."""
     places = ("use_rep", "n_neighbors", "overlap", "library_key")
     genes = ("n_top_genes", "layer", "use_raw", "batch_key", "fdr")
     named = {name: getattr(arguments, name) for name in (*places, *genes, "n_modules", "n_runs", "n_jobs")}
-    return named | {"covariates": arguments.covariate, "rng": arguments.seed}
+    from lava_sc._cells_of_file import depth_column
+
+    covariates = list(arguments.covariate or [])
+    if arguments.adjust_depth:
+        covariates.append(depth_column(adata))
+    return named | {"covariates": covariates or None, "rng": arguments.seed}
 
 
 def _check_output(path: Path) -> None:
@@ -263,19 +310,6 @@ def _check_output(path: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK) or path.is_dir():
         msg = f"Found no way to write {str(path)!r}, expected a file in an existing, writable folder; choose another path."
         raise ValueError(msg)
-
-
-def _read_h5ad(path: Path, *, backed: bool) -> AnnData:
-    import anndata as ad
-
-    if not path.is_file():
-        msg = f"Found no file {str(path)!r}, expected an h5ad file; check the path."
-        raise ValueError(msg)
-    try:
-        return ad.read_h5ad(path, backed="r" if backed else None)
-    except Exception as error:  # whatever a broken file makes h5py or anndata raise
-        msg = f"Found a file that is no readable h5ad in {str(path)!r} ({type(error).__name__}), expected one that anndata.read_h5ad reads; check how it was made."
-        raise ValueError(msg) from error
 
 
 def _write(adata: AnnData, path: Path) -> None:

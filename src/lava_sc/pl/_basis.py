@@ -85,18 +85,18 @@ def _embeddings(adata: AnnData, key: str) -> dict[str, int]:
 def _default(known: dict[str, int], explained: str) -> str:
     if known.get(explained) == 2:
         return explained
-    flat = next((name for name in _PREFERRED if known.get(name) == 2), explained)
-    return _named(known, flat)
+    found = (_read.named_in(list(known), name) for name in _PREFERRED)
+    return _named(known, next((name for name in found if name is not None and known[name] == 2), explained))
 
 
 def _named(known: dict[str, int], basis: str) -> str:
-    name = f"X_{basis}" if basis not in known and f"X_{basis}" in known else basis
-    _validate.column_names("basis in adata.obsm", name if name in known else basis, list(known))
+    name = _read.named_in(list(known), basis) or basis
+    _validate.column_names("basis in adata.obsm", name, list(known))
     return name
 
 
 def _axis(name: str, number: int, of: int) -> str:
-    stem = _AXIS_NAMES.get(name, name.removeprefix("X_"))
+    stem = _AXIS_NAMES.get(f"X_{name[2:].lower()}", name.removeprefix("X_"))
     gap = " " if stem[-1:].isdigit() else ""
     return f"{stem}{gap}{number}" + (f" (of {of})" if of > 2 else "")
 

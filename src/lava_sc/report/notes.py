@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc import _read
 from lava_sc._slots import all_params, has, load
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-_DEPTHS: Final = ("total_counts", "n_counts", "nCount_RNA")
 _FEW_LOCALITIES: Final = 20
 _FEW_CELLS: Final = 50
 _MISPLACED: Final = 0.3  # L/n
@@ -79,7 +79,7 @@ def _of_correlations(adata: AnnData, key: str, params: Mapping[str, Any]) -> Ite
         yield f"In {empty} of {len(evidence)} localities no correlation was kept; nothing can be said of these places."
     if "fdr" not in arguments:
         yield "No correlation was tested (fdr=None): a part of them, most in sparse data, is chance."
-    known = [name for name in _DEPTHS if name in adata.obs.columns]
+    known = [name for name in _read.DEPTHS if name in adata.obs.columns]
     if known and len(arguments.get("covariates", [])) == 0:
         yield f"Sequencing depth was not taken out of the correlations; adata.obs has {known[0]!r}, which covariates= takes."
 

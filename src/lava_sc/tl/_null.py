@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import FloatArray
-
-_DEPTHS: Final = ("total_counts", "n_counts", "nCount_RNA")  # scanpy, older scanpy, Seurat
 
 
 def null_data(adata: AnnData, key: str, depth_key: str | None, n_jobs: int | None) -> NullData:
@@ -36,7 +34,7 @@ def null_data(adata: AnnData, key: str, depth_key: str | None, n_jobs: int | Non
 
 def _depth(adata: AnnData, depth_key: str | None) -> FloatArray | None:
     if depth_key is None:
-        depth_key = next((name for name in _DEPTHS if name in adata.obs.columns), None)
+        depth_key = next((name for name in _read.DEPTHS if name in adata.obs.columns), None)
         if depth_key is None:
             logger.info("depth_key not given: shuffled genes do not keep their correlation with sequencing depth")
             return None

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from lava_sc import _read
-from lava_sc._logging import logger
+from lava_sc._logging import logger, warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, FloatArray, IntArray
 
 _FEWEST_LEVELS: Final = 2
+#: What stands in the column of donors where there is none (CELLxGENE schema: "unknown", "pooled", "na").
+_NO_DONOR: Final = frozenset({"", "unknown", "pooled", "na", "nan", "none"})
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def read_donors(
         If a column does not exist, or a donor has several labels or strata.
     """
     column = pd.Categorical(_read.obs_column(adata, donor_key))
-    known = labels.known & (column.codes >= 0)
+    known = labels.known & (column.codes >= 0) & ~_without_donor(column, donor_key)
     donors = column[known].remove_unused_categories()
     names, of_cell = (
         list(map(str, donors.categories)),
@@ -141,6 +143,20 @@ def read_donors(
         strata=_strata(adata, strata_key, known, donors, donor_key),
         counts=np.asarray((membership[known].T.astype(np.float64) @ of_cell).toarray()),
     )
+
+
+def _without_donor(column: pd.Categorical, donor_key: str) -> BoolArray:
+    """Cells, (E,), whose donor is called unknown or the like, who would be one donor of many; warns of them."""
+    no_donor = [name for name in column.categories if str(name).strip().lower() in _NO_DONOR]
+    without = np.asarray(column.isin(no_donor))
+    if without.any():
+        named = " or ".join(repr(name) for name in no_donor)
+        msg = f"Left out {int(without.sum())} of {len(without)} cells whose adata.obs[{donor_key!r}] is {named}, which is no donor."
+        warn(msg)
+    if without.all():
+        msg = f"Found no donor in adata.obs[{donor_key!r}], expected the donor of each cell; choose another column or leave donor_key out."
+        raise ValueError(msg)
+    return without
 
 
 def _note_numbers(labels: Labels, known: BoolArray, means: FloatArray, donor_key: str) -> None:

@@ -62,7 +62,8 @@ def remedy(adata: AnnData, there: set[str], here: set[str], *, of_species: str =
 
     ``of_species`` is what to do about those of another one.
     """
-    matches = {name: len(there & set(adata.var[name].astype(str))) for name in adata.var.columns}
+    columns = {name: set(adata.var[name].astype(str)) for name in adata.var.columns}
+    matches = {name: len(there & names) for name, names in columns.items() if not here <= names}  # else it is in use
     column = max(matches, key=lambda name: matches[name], default=None)
     if column is not None and matches[column] > len(there & here):
         return f"pass gene_symbols={column!r}, which names {matches[column]} of their genes"

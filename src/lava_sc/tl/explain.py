@@ -14,6 +14,7 @@ from lava_sc.tl.localities import localities
 from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.module_genes import module_genes
 from lava_sc.tl.ora import ora
+from lava_sc.tl.presence_association import presence_association
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,17 +43,19 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     gamma: float | Literal["auto"] = 1e-4,
     n_runs: int = 10,
     gene_sets: GeneSets | Sequence[GeneSets] | None = None,
+    obs_key: str | None = None,
+    donor_key: str | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
     key_added: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
-    """Explain an embedding: localities, genes, correlations, modules and, with gene sets, what these stand for.
+    """Explain an embedding: localities, genes, correlations, modules and, if asked, what these stand for and go with.
 
     Calls, in this order, :func:`lava_sc.tl.localities`, :func:`lava_sc.pp.select_genes` (among the genes that are
     defined in these localities), :func:`lava_sc.tl.locality_corr`, :func:`lava_sc.tl.amf`,
-    :func:`lava_sc.tl.module_genes` and, with ``gene_sets``, :func:`lava_sc.tl.ora`. Each can be called by itself for
-    more control.
+    :func:`lava_sc.tl.module_genes` and, with ``gene_sets``, :func:`lava_sc.tl.ora`, with ``obs_key``
+    :func:`lava_sc.tl.presence_association`. Each can be called by itself for more control.
 
     Parameters
     ----------
@@ -77,6 +80,8 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         See :func:`lava_sc.tl.amf`.
     gene_sets
         See :func:`lava_sc.tl.ora`; left out, that step is not run.
+    obs_key, donor_key
+        See :func:`lava_sc.tl.presence_association`; without ``obs_key`` that step is not run.
     rng
         Seed or generator.
     n_jobs
@@ -104,6 +109,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     """
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
+    if donor_key is not None and obs_key is None:
+        msg = f"Found donor_key={donor_key!r} without obs_key, expected what to compare between donors; pass obs_key."
+        raise ValueError(msg)
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         localities(
@@ -152,4 +160,6 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             module_genes(adata, key=key_added)
             if gene_sets is not None:
                 ora(adata, gene_sets, gene_symbols=gene_symbols, key=key_added)
+            if obs_key is not None:
+                presence_association(adata, obs_key, donor_key=donor_key, rng=rng, key=key_added)
     return adata if copy else None

@@ -51,8 +51,9 @@ def localities(
     adata
         Annotated data, E cells.
     use_rep
-        Key of ``adata.obsm`` with the embedding, of any dimension; ``"umap"`` means ``"X_umap"``. ``None`` takes the
-        first of ``X_umap``, ``X_tsne``, ``X_pca`` there is.
+        Key of ``adata.obsm`` with the embedding, of any dimension; ``"umap"`` means ``"X_umap"``, in any
+        capitals. ``None`` takes ``adata.uns["default_embedding"]``, which files from CELLxGENE have, or the first of
+        ``X_umap``, ``X_tsne``, ``X_pca`` there is.
     n_neighbors
         Cells in each locality, n. ``None`` takes 4·√E, but at least 50 (a correlation over fewer cells is mostly
         noise), at most 500 (the paper's choice for an atlas) and at most E/2.
