@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import pytest
+from anndata import AnnData
 from tests import helpers
 
 import lava_sc as lava
@@ -147,11 +148,22 @@ def placed() -> dict[str, Any]:
     return {"adata": helpers.run_steps(helpers.toy(), "localities", "locality_corr"), "sc": sc}
 
 
+def file_from_cellxgene() -> dict[str, Any]:
+    """Counts in raw, as many genes as a gene set needs, a column to group by."""
+    adata = helpers.toy(n_cells=400)
+    adata.raw = AnnData(adata.layers["counts"], var=adata.var)
+    del adata.layers["counts"], adata.obs["total_counts"]
+    adata.obs["cell_type"] = adata.obs["region"].astype("category")
+    adata.write_h5ad("dataset.h5ad")
+    return placed()
+
+
 #: What the examples of each page begin with.
 GIVEN: dict[str, list[Callable[[], dict[str, Any]]]] = {
     "README.md": [dict],
     "api.md": [dict],
     "biology.md": [two_objects, placed],
+    "cellxgene.md": [file_from_cellxgene],
 }
 
 
