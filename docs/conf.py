@@ -28,7 +28,6 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
-suppress_warnings = ["toc.empty_glob"]
 nb_execution_mode = "off"  # notebooks are stored with their outputs
 default_role = "literal"
 
