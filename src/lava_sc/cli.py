@@ -165,6 +165,12 @@ def _add_modules(run: argparse.ArgumentParser) -> None:
         "--n-runs", type=int, default=10, metavar="R", help="runs, the best of which is kept (default: %(default)d)"
     )
     modules.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the state of the runs here, so that the same command goes on if it was killed; needs --n-modules",
+    )
+    modules.add_argument(
         "--gene-sets",
         type=Path,
         action="append",
@@ -211,6 +217,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     import lava_sc as lava
+    from lava_sc._checkpoint import removed_at_the_end
 
     if arguments.dry_run:
         return _dry_run(arguments)
@@ -218,15 +225,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         _check_output(arguments.report)
     adata = _read_h5ad(arguments.input, backed=arguments.backed)
-    lava.tl.explain(
-        adata,
-        **_what_both_take(arguments),
-        gene_symbols=arguments.gene_symbols,
-        gamma=arguments.gamma,
-        gene_sets=arguments.gene_sets,
-        key_added=arguments.key,
-    )
-    _write(adata, arguments.output)
+    with removed_at_the_end():
+        lava.tl.explain(
+            adata,
+            **_what_both_take(arguments),
+            gene_symbols=arguments.gene_symbols,
+            gamma=arguments.gamma,
+            gene_sets=arguments.gene_sets,
+            checkpoint=arguments.checkpoint,
+            key_added=arguments.key,
+        )
+        _write(adata, arguments.output)
     _print_modules(adata, arguments.key, arguments.gene_symbols)
     print(f"\nData with all results: {arguments.output}")
     if arguments.report is not None:
