@@ -142,6 +142,7 @@ def test_from_file_to_page(pbmc3k: Path, tmp_path: Path) -> None:
     assert first in page
 
 
+@pytest.mark.slow
 def test_on_the_command_line(pbmc3k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = tmp_path / "out.h5ad", tmp_path / "page.html"
     cells = ["--only", "author_cell_type=B,NK", "--adjust-depth", "--associate", "cell_type", "--name-modules"]

@@ -25,6 +25,7 @@ def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plt.switch_backend("agg")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quiet_place")
 @pytest.mark.parametrize("name", [*PUBLIC, "report.report"])
 def test_examples_in_docstrings_work(name: str) -> None:

@@ -10,6 +10,8 @@ Data are read from the folder LAVA_SC_DATA. Notebooks whose data are not there a
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import os
 import sys
 import tempfile
@@ -19,8 +21,10 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+WIDEST = 760  # pixels
 
 
 def main() -> int:
@@ -56,6 +60,18 @@ def normalise(notebook: Any) -> None:
         cell["id"], cell["metadata"] = f"cell-{i:02d}", {}
         if cell["cell_type"] == "code":
             cell["outputs"] = [one for one in cell["outputs"] if one.get("name") != "stderr"]
+            for data in (one["data"] for one in cell["outputs"] if "image/png" in one.get("data", {})):
+                data["image/png"] = smaller(data["image/png"])
+
+
+def smaller(picture: str) -> str:
+    """The same picture no wider than a page shows it and in 160 colours, base64."""
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    if image.width > WIDEST:
+        image = image.resize((WIDEST, round(image.height * WIDEST / image.width)), Image.Resampling.LANCZOS)
+    with io.BytesIO() as file:
+        image.quantize(160, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+        return base64.b64encode(file.getvalue()).decode()
 
 
 if __name__ == "__main__":

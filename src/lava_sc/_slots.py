@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from anndata.experimental.backed import Dataset2D
 
 from lava_sc import _validate
 from lava_sc._arrays import in_memory
+from lava_sc._store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,7 +235,16 @@ def load(adata: AnnData, key: str, field_name: str) -> Any:
             f"{STEPS[_STEP_OF[field_name]].function}; call it first, with key {key!r}."
         )
         raise ValueError(msg)
+    if at_path(adata, key, field_name) is not None:
+        return open_store(_container(adata, slots, field_name)[slots.name(field_name)])
     return in_memory(_container(adata, slots, field_name)[slots.name(field_name)])
+
+
+def at_path(adata: AnnData, key: str, field_name: str) -> Path | None:
+    """The folder in which a field is stored, ``None`` if the object itself holds it."""
+    slots = Slots(key)
+    value = _container(adata, slots, field_name)[slots.name(field_name)]
+    return Path(str(value["store"])) if field_name == "C" and isinstance(value, Mapping) else None
 
 
 def load_params(adata: AnnData, key: str, step: str) -> dict[str, Any]:

@@ -183,6 +183,12 @@ def _add_modules(run: argparse.ArgumentParser) -> None:
         "--n-runs", type=int, default=10, metavar="R", help="runs, the best of which is kept (default: %(default)d)"
     )
     modules.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the state of the runs here, so that the same command goes on if it was killed; needs --n-modules",
+    )
+    modules.add_argument(
         "--gene-sets",
         type=Path,
         action="append",
@@ -245,6 +251,8 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import lava_sc as lava
     from lava_sc import _cells_of_file
+    from lava_sc._checkpoint import removed_at_the_end
+    from lava_sc._slots import has
 
     if arguments.dry_run:
         return _dry_run(arguments)
@@ -254,19 +262,21 @@ def _run(arguments: argparse.Namespace) -> int:
     adata = _cells_of_file.read(arguments.input, arguments.only or [], backed=arguments.backed)
     if arguments.normalize:
         _cells_of_file.normalize(adata)
-    lava.tl.explain(
-        adata,
-        **_what_both_take(arguments, adata),
-        gene_symbols=arguments.gene_symbols,
-        gamma=arguments.gamma,
-        gene_sets=arguments.gene_sets,
-        obs_key=arguments.associate,
-        donor_key=arguments.donor_key,
-        key_added=arguments.key,
-    )
-    if arguments.name_modules and lava.get.presences(adata, key=arguments.key).shape[1]:
-        lava.tl.name_modules(adata, gene_symbols=arguments.gene_symbols, key=arguments.key)
-    _write(adata, arguments.output)
+    with removed_at_the_end():
+        lava.tl.explain(
+            adata,
+            **_what_both_take(arguments, adata),
+            gene_symbols=arguments.gene_symbols,
+            gamma=arguments.gamma,
+            gene_sets=arguments.gene_sets,
+            obs_key=arguments.associate,
+            donor_key=arguments.donor_key,
+            checkpoint=arguments.checkpoint,
+            key_added=arguments.key,
+        )
+        if arguments.name_modules and has(adata, arguments.key, "modules"):
+            lava.tl.name_modules(adata, gene_symbols=arguments.gene_symbols, key=arguments.key)
+        _write(adata, arguments.output)
     _print_modules(adata, arguments.key, arguments.gene_symbols)
     print(f"\nData with all results: {arguments.output}")
     if arguments.report is not None:

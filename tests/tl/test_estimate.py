@@ -190,7 +190,7 @@ def test_steps_that_do_not_fit_are_named_with_what_to_change(monkeypatch: pytest
     assert [warning.filename for warning in caught] == [__file__]
     message = str(caught[0].message)
     assert re.match(rf"Found that {needed.idxmax()} would take about \S+ GB of memory, expected no more than", message)
-    assert re.search(r"available; (raise|lower|select) [\w ,]+\.$", message)
+    assert re.search(r"available; (raise|lower|select) [\w ,=.]+\.$", message)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,14 @@ def _in_turn(n_localities: int, n_jobs: int | None) -> int:
 
 
 def check_correlations_fit(
-    source: Source, members: IntArray, *, remedy: str, n_jobs: int | None, fdr: float | None, **options: Any
+    source: Source,
+    members: IntArray,
+    *,
+    remedy: str,
+    n_jobs: int | None,
+    fdr: float | None,
+    stored: bool = False,
+    **options: Any,
 ) -> None:
     """Refuse correlations that are expected to take more memory than there is, judged on some of the localities.
 
@@ -107,6 +114,8 @@ def check_correlations_fit(
         See :func:`lava_sc.core.correlation.locality.locality_correlations`.
     remedy
         What to change.
+    stored
+        Whether the rows are written to a file as they come.
     options
         Its other arguments.
 
@@ -120,7 +129,12 @@ def check_correlations_fit(
     def needed(n_nonzero: float, n_defined: int) -> int:
         workers, tested = resolve_n_jobs(n_jobs), fdr is not None
         return resources.correlating_bytes(
-            n_nonzero, n_localities, n_features, n=n, n_defined=n_defined, tested=tested, workers=workers
+            *(n_nonzero, n_localities, n_features),
+            n=n,
+            n_defined=n_defined,
+            tested=tested,
+            workers=workers,
+            stored=stored,
         )
 
     if needed(n_localities * n_pairs(n_features), n_features) <= resources.memory_available():

@@ -95,7 +95,15 @@ def correlations_bytes(n_nonzero: float, n_localities: int, n_features: int) -> 
 
 
 def correlating_bytes(
-    n_nonzero: float, n_localities: int, n_features: int, *, n: int, n_defined: int, tested: bool, workers: int
+    n_nonzero: float,
+    n_localities: int,
+    n_features: int,
+    *,
+    n: int,
+    n_defined: int,
+    tested: bool,
+    workers: int,
+    stored: bool = False,
 ) -> int:
     """Peak of correlating, the features' values not counted: C, whose parts are let go of as it is put together, and work.
 
@@ -111,19 +119,20 @@ def correlating_bytes(
         Whether only some are kept.
     workers
         Number of threads.
+    stored
+        Whether C is written to a file as it comes.
     """
     scores = 72 * n_defined * n  # values as gathered and by feature, sort keys, ranks
     products = 32 * n_defined**2  # of all pairs, and these as a list
     pairs = LOCALITIES_AT_ONCE * n_nonzero / n_localities * (200 if tested else 24)  # with the null of each
     members = 16 * n_localities * n
-    return (
-        correlations_bytes(n_nonzero, n_localities, n_features) + members + round(workers * (scores + products + pairs))
-    )
+    C = correlations_bytes(0 if stored else n_nonzero, n_localities, n_features)
+    return C + members + round(workers * (scores + products + pairs))
 
 
 def target_bytes(n_nonzero: float, n_localities: int, n_columns: float) -> int:
     """Peak of laying C out for AMF: columns marked, and the compact column of each entry, which is what stays."""
-    return round(5 * n_nonzero + 8 * n_columns) + _layout_bytes(n_localities, n_columns)
+    return round(4 * n_nonzero + n_columns) + _layout_bytes(n_localities, n_columns)
 
 
 def fit_bytes(n_nonzero: float, n_localities: int, n_columns: float, *, n_modules: int, side_by_side: int) -> int:

@@ -30,7 +30,7 @@ _POWER: Final = 3
 _WEAKEST: Final = 0.1  # after cubing (paper, B.4)
 _SIDE: Final = 2.0  # of a square panel, inches
 _TITLE: Final = 14.0  # of a module, in font sizes
-_WIDEST: Final = 1.6  # line of a correlation of 1, in points
+_WIDEST: Final = 1.2  # line of a correlation of 1, in points
 _LINES: Final = "#2166ac"
 
 
@@ -60,7 +60,7 @@ def image_modules(
     *,
     localities: int | Sequence[int] | None = None,
     pixel_key: str | None = None,
-    max_lines: int = 2000,
+    max_lines: int = 500,
     cmap: str | Colormap | None = None,
     ncols: int | None = None,
     key: str = "lava",
@@ -231,7 +231,7 @@ def _draw(ax: Axes, image: _Image, scale: ScalarMappable) -> None:
         list(image.lines),
         linewidths=_WIDEST * image.strengths,
         colors=_LINES,
-        alpha=0.8,
+        alpha=0.7,
         capstyle="round",
         rasterized=True,
     )

@@ -40,7 +40,10 @@ _FEWER: Final = "lower n_top_genes, n_modules or n_runs, or pass a number for fd
 _REMEDIES: Final = {
     "localities": "raise n_neighbors or lower overlap",
     "select_genes": "select genes on some of the cells and pass mask_var",
-    "locality_corr": "lower n_top_genes or overlap, raise n_neighbors, or pass a number for fdr if it is None",
+    "locality_corr": (
+        "lower n_top_genes or overlap, raise n_neighbors, pass a number for fdr if it is None, or write the correlations to a "
+        "file with store= of lava_sc.tl.locality_corr"
+    ),
     "choose_n_modules": _FEWER,
     "amf": _FEWER,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from lava_sc import _validate
+from lava_sc._checkpoint import removed_at_the_end
 from lava_sc._slots import all_or_nothing, load
 from lava_sc.core.amf.fit import Options
 from lava_sc.pp.select_genes import select_genes
@@ -18,6 +19,7 @@ from lava_sc.tl.presence_association import presence_association
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
 
@@ -45,6 +47,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     gene_sets: GeneSets | Sequence[GeneSets] | None = None,
     obs_key: str | None = None,
     donor_key: str | None = None,
+    checkpoint: str | PathLike[str] | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
     key_added: str = "lava",
@@ -82,6 +85,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         See :func:`lava_sc.tl.ora`; left out, that step is not run.
     obs_key, donor_key
         See :func:`lava_sc.tl.presence_association`; without ``obs_key`` that step is not run.
+    checkpoint
+        Folder to keep the state of :func:`lava_sc.tl.amf` in. The same call goes on from there; the steps before it are done
+        again. It is removed when all steps are done. ``n_modules`` has to be given.
     rng
         Seed or generator.
     n_jobs
@@ -98,7 +104,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     Raises
     ------
     ValueError
-        As the functions named above.
+        As the functions named above, or if ``checkpoint`` is given without ``n_modules``.
 
     Examples
     --------
@@ -109,11 +115,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     """
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
-    if donor_key is not None and obs_key is None:
-        msg = f"Found donor_key={donor_key!r} without obs_key, expected what to compare between donors; pass obs_key."
-        raise ValueError(msg)
+    _check_together(n_modules, checkpoint, obs_key, donor_key)
     adata = adata.copy() if copy else adata
-    with all_or_nothing(adata):
+    with removed_at_the_end(), all_or_nothing(adata):
         localities(
             adata,
             use_rep=use_rep,
@@ -156,10 +160,34 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             )
             n_modules = int(load(adata, key_added, "n_modules_choice")["n_modules"]) or None
         if n_modules is not None:
-            amf(adata, n_modules, gamma=gamma, n_runs=n_runs, rng=rng, n_jobs=n_jobs, key=key_added)
+            amf(
+                adata,
+                n_modules,
+                gamma=gamma,
+                n_runs=n_runs,
+                checkpoint=checkpoint,
+                rng=rng,
+                n_jobs=n_jobs,
+                key=key_added,
+            )
             module_genes(adata, key=key_added)
             if gene_sets is not None:
                 ora(adata, gene_sets, gene_symbols=gene_symbols, key=key_added)
             if obs_key is not None:
                 presence_association(adata, obs_key, donor_key=donor_key, rng=rng, key=key_added)
     return adata if copy else None
+
+
+def _check_together(
+    n_modules: int | None, checkpoint: str | PathLike[str] | None, obs_key: str | None, donor_key: str | None
+) -> None:
+    """Refuse arguments that mean nothing without another one."""
+    if donor_key is not None and obs_key is None:
+        msg = f"Found donor_key={donor_key!r} without obs_key, expected what to compare between donors; pass obs_key."
+        raise ValueError(msg)
+    if checkpoint is not None and n_modules is None:
+        msg = (
+            f"Found checkpoint={str(checkpoint)!r} without n_modules, expected a number, as only the runs of lava_sc.tl.amf are "
+            f"kept and not those that choose it; pass n_modules or leave checkpoint out."
+        )
+        raise ValueError(msg)

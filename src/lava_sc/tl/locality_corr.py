@@ -9,12 +9,16 @@ import pandas as pd
 
 from lava_sc import _read, _validate
 from lava_sc._logging import logger
-from lava_sc._slots import GENE_MASK, store
+from lava_sc._slots import GENE_MASK
+from lava_sc._slots import store as write
+from lava_sc._store import new_store
 from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.rehearsal import check_correlations_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from anndata import AnnData
 
@@ -35,6 +39,7 @@ def locality_corr(
     batch_key: str | None = None,
     max_tie_fraction: float = 0.75,
     fdr: float | None = 0.05,
+    store: str | PathLike[str] | None = None,
     n_jobs: int | None = None,
     key: str = "lava",
     copy: bool = False,
@@ -69,6 +74,9 @@ def locality_corr(
     fdr
         Keep the pairs of each locality that pass Benjamini–Hochberg at this level. The p-values (two-sided) are those of
         shuffling one gene against the other; see Notes. ``None`` keeps every defined pair, as the paper does.
+    store
+        Folder to write the correlations to as they come, where they would not fit into memory; see Notes. A store that is
+        there is replaced.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
     key
@@ -85,7 +93,8 @@ def locality_corr(
     `adata.uns[key]["defined"]`
         (ℓ, D) bool.
     `adata.uns[key]["C"]`
-        (ℓ, D(D−1)/2) CSR float32, signed correlations; columns are pairs in the order of ``numpy.triu_indices(D, 1)``.
+        (ℓ, D(D−1)/2) CSR float32, signed correlations; columns are pairs in the order of ``numpy.triu_indices(D, 1)``. With
+        ``store``, a mapping with its path and an id instead.
     `adata.uns[key]["evidence"]`
         Table, a row for each locality: ``n_defined_genes``, ``n_defined_pairs``, ``n_kept_pairs``.
 
@@ -97,7 +106,7 @@ def locality_corr(
         If localities are missing or cells were removed since, a name is unknown, values are not finite, the result would
         not fit into memory, no gene is defined anywhere, or no pair passes ``fdr``.
     OSError
-        If the file of a backed or lazily opened object cannot be read.
+        If the file of a backed or lazily opened object cannot be read, or the store not written.
 
     Warns
     -----
@@ -117,6 +126,9 @@ def locality_corr(
 
     ``X`` may be in memory, dense or sparse, in a file opened backed or lazily, or a Dask array; what is not in memory is
     read a few times at most, in the order of the file, and only the selected genes of cells in localities are kept.
+
+    A ``store`` is a zarr group that holds a CSR matrix as anndata stores one, and stays outside of the object: copy it where the
+    object goes. Later steps map it into memory and read what they need; :func:`lava_sc.tl.amf` never holds all of it.
 
     Examples
     --------
@@ -147,14 +159,16 @@ def locality_corr(
         "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
         "n_jobs": n_jobs,
     }
-    check_correlations_fit(source, members, remedy=_REMEDY, **options)
-    found = locality_correlations(source, members, **options)
-    _refuse_nothing(found, members.shape[1], max_tie_fraction, fdr)
+    remedy = _REMEDY if store is not None else f"{_REMEDY}, or pass store="
+    check_correlations_fit(source, members, remedy=remedy, stored=store is not None, **options)
+    with new_store(store, len(members), n_pairs(int(mask.sum()))) as sink:
+        found = locality_correlations(source, members, sink=sink, **options)
+        _refuse_nothing(found, members.shape[1], max_tie_fraction, fdr)
     adata = adata.copy() if copy else adata
     fields = {
         "genes": adata.var_names[mask].to_numpy(dtype=object),
         "defined": found.defined,
-        "C": found.C,
+        "C": found.C if sink is None else sink.reference,
         "evidence": _evidence(found),
     }
     params = {
@@ -167,7 +181,7 @@ def locality_corr(
         "fdr": fdr,
         "n_genes": int(mask.sum()),
     }
-    store(adata, key, "locality_corr", fields, params)
+    write(adata, key, "locality_corr", fields, params)
     return adata if copy else None
 
 

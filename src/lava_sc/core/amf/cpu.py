@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lava_sc.core.amf.engine import BETA1, BETA2, N_SUMS
+from lava_sc.core.amf.engine import BETA1, BETA2, FACTORS, N_STEPS, N_SUMS
 from lava_sc.core.amf.kernels import adam, descend_blocks, sum_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.amf.engine import EngineFactory
@@ -85,6 +87,19 @@ class _CpuEngine:
 
     def kept(self) -> tuple[FloatArray, FloatArray]:
         return self._kept
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return self._arrays() | {N_STEPS: np.array(self._n_steps)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for name, array in self._arrays().items():
+            np.copyto(array, state[name])
+        self._n_steps = int(state[N_STEPS])
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        moments = zip(self._moments_P, self._moments_M, strict=True)
+        pairs = ((self._P, self._M), self._kept, *moments)
+        return dict(zip(FACTORS, (array for pair in pairs for array in pair), strict=True))
 
     def _over_blocks(self, work: Callable[[int, int], None]) -> None:
         if self._pool is None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from lava_sc._types import FloatArray, IntArray
 
 #: Columns of :meth:`Engine.row_sums`: Σ w²C², Σ w²CĈ, Σ w²Ĉ², Σ |C − Ĉ|, Σ max(Ĉ − C, 0).
@@ -50,6 +54,19 @@ class Engine(Protocol):
     def kept(self) -> tuple[FloatArray, FloatArray]:
         """P (ℓ, M) and M (M, J′) as they were remembered last, float32."""
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that decides on how it goes on: P, M, those remembered, their moments and the number of steps, by name.
+
+        These may be the engine's own arrays, which change with its next step. ``P`` and ``M`` are a start of the same sizes.
+        """
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from the state of an engine that had a start of the same sizes. Each array is asked for once."""
+
+
+#: Arrays of a state, P's before M's, and the number of steps.
+FACTORS: Final = ("P", "M", "kept_P", "kept_M", "first_P", "first_M", "second_P", "second_M")
+N_STEPS: Final = "n_steps"
 
 #: Makes an engine from a start, P and M, which it does not change.
 EngineFactory = Callable[["FloatArray", "FloatArray"], Engine]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lava_sc.core.amf.loss import batch_loss
+from lava_sc.core.amf.record import Record, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.amf.engine import Engine, EngineFactory
@@ -64,13 +65,26 @@ class StoppingRule:
         self._reference: float | None = None
         self._waited = 0
 
+    @property
+    def met(self) -> bool:
+        """Whether it has been told to stop."""
+        return self._waited >= self._patience
+
     def __call__(self, loss: float) -> bool:
         """Whether to stop after an epoch with this loss."""
         if self._reference is None or loss < self._reference * (1 - self._tol):
             self._reference, self._waited = loss, 0
         else:
             self._waited += 1
-        return self._waited >= self._patience
+        return self.met
+
+    def state(self) -> dict[str, float | None]:
+        """What it remembers."""
+        return {"reference": self._reference, "waited": self._waited}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remember what another one did."""
+        self._reference, self._waited = state["reference"], state["waited"]
 
 
 def fit(
@@ -81,6 +95,7 @@ def fit(
     options: Options,
     rng: np.random.Generator,
     on_epoch: Callable[[float], None] | None = None,
+    record: Record | None = None,
 ) -> Fit:
     """Minimise the loss from a start.
 
@@ -98,22 +113,56 @@ def fit(
         Shuffles the localities into batches, anew each epoch.
     on_epoch
         Called with every epoch's loss. If it raises :class:`Stop`, the fit ends there as if by ``max_epochs``.
+    record
+        Keeps the state of the fit, and may hold one to go on from. The numbers are those of a fit that was not interrupted.
     """
-    engine, stop = engines(P, M), StoppingRule(options.tol, options.patience)
-    losses: list[float] = []
-    stopped = False
-    while not stopped and len(losses) < options.max_epochs:
-        loss = _epoch(engine, target, rng.permutation(target.n_localities), options)
-        if not losses or loss < min(losses):
-            engine.keep()
-        losses.append(loss)
-        stopped = stop(loss)
+    record = Record() if record is None else record
+    descent = _Descent(engines(P, M), target, options, rng)
+    record.begin(descent)
+    while not descent.ended:
+        loss = descent.epoch()
         try:
             if on_epoch is not None:
                 on_epoch(loss)
         except Stop:
+            record.stop(descent)
             break
-    return Fit(*engine.kept(), np.array(losses), converged=stopped)
+        record.after_epoch(descent)
+    return descent.result()
+
+
+class _Descent:
+    """A fit between two epochs; see :class:`lava_sc.core.amf.record.Resumable`."""
+
+    def __init__(self, engine: Engine, target: Target, options: Options, rng: np.random.Generator) -> None:
+        self._engine, self._target, self._options, self._rng = engine, target, options, rng
+        self._stop = StoppingRule(options.tol, options.patience)
+        self._losses: list[float] = []
+
+    @property
+    def ended(self) -> bool:
+        return self._stop.met or len(self._losses) >= self._options.max_epochs
+
+    def epoch(self) -> float:
+        loss = _epoch(self._engine, self._target, self._rng.permutation(self._target.n_localities), self._options)
+        if not self._losses or loss < min(self._losses):
+            self._engine.keep()
+        self._losses.append(loss)
+        self._stop(loss)
+        return loss
+
+    def result(self) -> Fit:
+        return Fit(*self._engine.kept(), np.array(self._losses), converged=self._stop.met)
+
+    def state(self) -> State:
+        facts = {"rng": self._rng.bit_generator.state, "stop": self._stop.state(), "losses": self._losses}
+        return State(facts, self._engine.state())
+
+    def restore(self, state: State) -> None:
+        self._rng.bit_generator.state = state.facts["rng"]
+        self._stop.restore(state.facts["stop"])
+        self._losses = list(state.facts["losses"])
+        self._engine.restore(state.arrays)
 
 
 def _epoch(engine: Engine, target: Target, order: IntArray, options: Options) -> float:

@@ -11,6 +11,7 @@ from lava_sc.core.amf.runs import run_many
 
 if TYPE_CHECKING:
     from lava_sc.core.amf.fit import Options
+    from lava_sc.core.amf.record import Checkpoint
     from lava_sc.core.amf.run import Run
     from lava_sc.core.amf.target import Target
 
@@ -46,7 +47,15 @@ class Sweep:
         return len(self.gammas) - 1 if self.met else int(np.argmin([run.quality.overestimation for run in self.runs]))
 
 
-def sweep_gamma(target: Target, n_modules: int, options: Options, *, rng: np.random.Generator, **how: Any) -> Sweep:
+def sweep_gamma(
+    target: Target,
+    n_modules: int,
+    options: Options,
+    *,
+    rng: np.random.Generator,
+    checkpoint: Checkpoint | None = None,
+    **how: Any,
+) -> Sweep:
     """Raise γ until the overestimation ratio is at most that which ν implies.
 
     With errors weighted ν to 1, overestimation is to make up τ = 1 / (1 + ν) of the error, as in quantile regression
@@ -58,6 +67,8 @@ def sweep_gamma(target: Target, n_modules: int, options: Options, *, rng: np.ran
         See :func:`lava_sc.core.amf.runs.run_many`; of each γ the best of three runs counts, from the same seeds for all.
     rng
         Draws these seeds.
+    checkpoint
+        Keeps the states of the runs.
     how
         Other arguments of that function.
 
@@ -71,7 +82,9 @@ def sweep_gamma(target: Target, n_modules: int, options: Options, *, rng: np.ran
     runs: list[Run] = []
     for gamma in GAMMAS:
         tried = replace(options, gamma=gamma)
-        found = run_many(target, n_modules, tried, n_runs=_N_RUNS, rng=np.random.default_rng(seed), **how)
+        part = None if checkpoint is None else checkpoint.part(f"gamma_{gamma:g}")
+        own = {"n_runs": _N_RUNS, "rng": np.random.default_rng(seed), "checkpoint": part}
+        found = run_many(target, n_modules, tried, **(how | own))
         if found.interrupted:
             raise KeyboardInterrupt
         gammas.append(gamma)

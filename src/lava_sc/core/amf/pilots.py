@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numba import njit
 from scipy import sparse
 
 from lava_sc.core.amf.cpu import cpu_engines
@@ -90,7 +91,18 @@ def _extended(target: Target, P: FloatArray, M: FloatArray, pairs: IntArray) -> 
     """Modules over all pairs: where they are not known, least squares over the localities that each dominates."""
     strongest = np.where(P.max(axis=1, keepdims=True) > P, 0, P)
     energy = np.maximum((strongest**2).sum(axis=0), np.finfo(np.float32).tiny)
-    sums = sparse.csr_matrix(strongest.T / energy[:, None]) @ target.absolute()
-    extended: FloatArray = np.clip(sums.toarray(), 0, 1).astype(np.float32)
+    sums = np.zeros((P.shape[1], target.n_columns), dtype=np.float32)
+    _add_rows(target.data, target.indices, target.indptr, strongest / energy, sums)
+    extended: FloatArray = np.clip(sums, 0, 1)
     extended[:, pairs] = M
     return extended
+
+
+@njit(nogil=True, cache=True)
+def _add_rows(data, indices, indptr, weights, sums):  # type: ignore[no-untyped-def]
+    """Σ_i weight_im · |C_ij|, row by row, so that C is read once and never copied."""
+    for i in range(len(weights)):
+        for m in range(len(sums)):
+            if weights[i, m] != 0:
+                for k in range(indptr[i], indptr[i + 1]):
+                    sums[m, indices[k]] += weights[i, m] * abs(data[k])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from lava_sc.core.amf.fit import fit
-from lava_sc.core.amf.loss import quality
+from lava_sc.core.amf.loss import Quality, quality
+from lava_sc.core.amf.record import Record
 from lava_sc.core.amf.refit import refit_presences
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.summary import PRESENT_ABOVE, co_presence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.engine import EngineFactory
     from lava_sc.core.amf.fit import Options
-    from lava_sc.core.amf.loss import Quality
+    from lava_sc.core.amf.record import State
     from lava_sc.core.amf.target import Target
 
 _EPOCHS_BETWEEN_REFITS: Final = 30
@@ -48,7 +48,7 @@ class Run:
     converged
         Whether the stopping rule ended it.
     seconds
-        Wall time.
+        Wall time, in all processes that had a part in it.
     """
 
     seed: int
@@ -86,31 +86,60 @@ def one_run(
     init: str,
     seed: int,
     on_epoch: Callable[[float], None] | None = None,
+    record: Record | None = None,
 ) -> Run:
-    """From a start to the end of the fit, presences refitted on the way as often as the options say."""
-    began, rng = time.perf_counter(), np.random.default_rng(seed)
-    P, M = STARTS[init](target, n_modules, options, rng)
-    warming = replace(options, max_epochs=_EPOCHS_BETWEEN_REFITS, patience=_EPOCHS_BETWEEN_REFITS + 1)
-    n_refits = min(options.n_refits, (options.max_epochs - 1) // _EPOCHS_BETWEEN_REFITS)
-    for _ in range(n_refits):
-        warmed = fit(engines, target, P, M, warming, rng, on_epoch)
-        P, M = refit_presences(target, warmed.P, warmed.M, nu=options.nu, gamma=options.gamma, rng=rng), warmed.M
-    n_epochs = n_refits * _EPOCHS_BETWEEN_REFITS
-    finishing = replace(
-        options,
-        learning_rate=options.learning_rate * (_FINER if n_refits else 1),
-        max_epochs=options.max_epochs - n_epochs,
-    )
-    found = fit(engines, target, P, M, finishing, rng, on_epoch)
-    P, M = canonical(found.P, found.M)
-    return Run(
+    """From a start to the end of the fit, presences refitted on the way as often as the options say.
+
+    With a record it goes on from the state that this holds: the last fit that had begun, at the epoch it was in. A start or a
+    search of presences that was broken off is made again.
+    """
+    record = Record() if record is None else record
+    if record.finished is not None:
+        return _run_of(record.finished)
+    rng, descents = np.random.default_rng(seed), _descents(options)
+    P, M = record.factors() or STARTS[init](target, n_modules, options, rng)
+    for stage in range(record.stage, len(descents)):
+        if stage > record.stage:
+            P, record.stage = refit_presences(target, P, M, nu=options.nu, gamma=options.gamma, rng=rng), stage
+        found = fit(engines, target, P, M, descents[stage], rng, on_epoch, record)
+        P, M = found.P, found.M
+    P, M = canonical(P, M)
+    run = Run(
         seed,
         P,
         M,
         len(M),
         quality(target, P, M, nu=options.nu, gamma=options.gamma),
         co_presence(P),
-        n_epochs + len(found.losses),
+        sum(descent.max_epochs for descent in descents[:-1]) + len(found.losses),
         found.converged,
-        time.perf_counter() - began,
+        record.seconds,
     )
+    record.finish(*_parts_of(run))
+    return run
+
+
+def _descents(options: Options) -> list[Options]:
+    """A fit of some epochs before each time that presences are refitted, and the one that ends the run."""
+    warming = replace(options, max_epochs=_EPOCHS_BETWEEN_REFITS, patience=_EPOCHS_BETWEEN_REFITS + 1)
+    n_refits = min(options.n_refits, (options.max_epochs - 1) // _EPOCHS_BETWEEN_REFITS)
+    finishing = replace(
+        options,
+        learning_rate=options.learning_rate * (_FINER if n_refits else 1),
+        max_epochs=options.max_epochs - n_refits * _EPOCHS_BETWEEN_REFITS,
+    )
+    return [warming] * n_refits + [finishing]
+
+
+def _parts_of(run: Run) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """A run as plain values and arrays, of which :func:`_run_of` makes the same again."""
+    assert run.P is not None
+    assert run.M is not None
+    figures = asdict(replace(run, P=None, M=None))
+    return figures, {"P": run.P, "M": run.M}
+
+
+def _run_of(state: State) -> Run:
+    figures = dict(state.facts["run"])
+    factors = {"P": state.arrays["P"], "M": state.arrays["M"], "quality": Quality(**figures["quality"])}
+    return Run(**(figures | factors))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import warnings
@@ -9,13 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from threadpoolctl import threadpool_limits
 
 from lava_sc.core._parallel import progress, resolve_n_jobs
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Stop
+from lava_sc.core.amf.record import Record
 from lava_sc.core.amf.run import one_run
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.engine import EngineFactory
     from lava_sc.core.amf.fit import Options
+    from lava_sc.core.amf.record import Checkpoint
     from lava_sc.core.amf.run import Run
     from lava_sc.core.amf.target import Target
 
@@ -83,6 +86,7 @@ def run_many(
     engines: EngineFactory | None = None,
     callback: Callback | None = None,
     keep_all: bool = False,
+    checkpoint: Checkpoint | None = None,
 ) -> Runs:
     """Runs from independent starts.
 
@@ -108,6 +112,8 @@ def run_many(
         Called after each epoch; it may lag behind. ``KeyboardInterrupt`` raised in it ends the runs as an interrupt does.
     keep_all
         Keep P and M of all runs, not of the best only.
+    checkpoint
+        Keeps the states of these runs, and may hold some to go on from.
     """
     side_by_side, threads = (1, 1) if engines is not None else share_threads(n_jobs, n_runs, target.n_blocks)
     engines = engines or cpu_engines(target, threads)
@@ -115,7 +121,9 @@ def run_many(
 
     def work(k: int, seed: int) -> None:
         if k == 0 or not desk.closing.is_set():  # the first run is let into its first epoch, so that there is a result
-            desk.finish(k, one_run(engines, target, n_modules, options, init=init, seed=seed, on_epoch=desk.watch(k)))
+            record = Record(None if checkpoint is None else checkpoint.drawer(f"run_{k}"))
+            how: dict[str, Any] = {"init": init, "on_epoch": desk.watch(k, record.n_epochs), "record": record}
+            desk.finish(k, one_run(engines, target, n_modules, options, seed=seed, **how))
 
     with settled_libraries(), ThreadPoolExecutor(side_by_side) as pool:
         seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
@@ -148,9 +156,9 @@ class _Desk:
         self._lock = threading.Lock()
         self._n_modules, self._n_runs, self._callback, self._keep_all = n_modules, n_runs, callback, keep_all
 
-    def watch(self, k: int) -> Callable[[float], None]:
-        """What the fit of run ``k`` calls after each epoch."""
-        epochs = iter(range(2**63 - 1))
+    def watch(self, k: int, n_epochs: int = 0) -> Callable[[float], None]:
+        """What the fit of run ``k`` calls after each epoch, some of which may be over."""
+        epochs = itertools.count(n_epochs)
 
         def on_epoch(loss: float) -> None:
             self._events.put((k, next(epochs), loss))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -10,11 +11,20 @@ from numba import njit
 from scipy import sparse
 
 if TYPE_CHECKING:
-    from lava_sc._types import FloatArray, IntArray
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from numpy.typing import NDArray
+
+    from lava_sc._types import BoolArray, FloatArray, IntArray
+
+    #: Makes an array of a length and a type.
+    Empty: TypeAlias = Callable[[int, type], NDArray[Any]]
 
 #: Columns a worker handles at once: a block of M and a row of C stay in its cache. Fixed, since sums are grouped by it.
 BLOCK: Final = 1024
 _MOST_EMPTY: Final = 7
+_HASHED_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Target:
         return sparse.csr_matrix((np.abs(self.data), self.indices, self.indptr), shape=shape)
 
 
-def make_target(C: sparse.csr_matrix, *, min_localities: int = 1) -> Target:
+def make_target(C: sparse.csr_matrix, *, min_localities: int = 1, empty: Empty = np.empty) -> Target:
     """Prepare signed or absolute correlations (ℓ, J) for the fit.
 
     Parameters
@@ -79,25 +89,40 @@ def make_target(C: sparse.csr_matrix, *, min_localities: int = 1) -> Target:
         Signed or absolute correlations. What is float32 in sorted rows is not copied, so it is not to be changed.
     min_localities
         Pairs that correlate in fewer localities are left out, as if they correlated nowhere.
+    empty
+        Makes the arrays that are as large as C, from their length and type: in memory, or elsewhere where C is, too.
     """
     if not C.has_sorted_indices:
         C = C.sorted_indices()
-    columns, compact = _kept_columns(C.indices, C.shape[1], min_localities)
-    data, indptr = C.data.astype(np.float32, copy=False), np.asarray(C.indptr, dtype=np.int64)
-    kept = compact >= 0
-    if not kept.all():
-        data, indptr, compact = data[kept], np.concatenate([[0], np.cumsum(kept)])[indptr], compact[kept]
-    return _laid_out(data, compact, indptr, columns, C.shape[1], _locality_weights(row_norms(data, indptr)))
+    data, indices, n_columns = C.data.astype(np.float32, copy=False), C.indices, C.shape[1]
+    names = None
+    if n_columns > _MOST_EMPTY * len(indices):  # marking every column would take more memory than sorting the entries
+        names, indices = np.unique(indices, return_inverse=True)
+        n_columns = len(names)
+    kept = _counts(indices, n_columns) >= min_localities
+    indptr: IntArray = np.asarray(C.indptr, dtype=np.int64)
+    if not kept.all() or indices.dtype != np.int32:  # else there is nothing to copy
+        data, indices, indptr = _taken(data, indices, indptr, kept, every=min_localities <= 1, empty=empty)
+    columns = np.flatnonzero(kept) if names is None else names[kept].astype(np.int64)
+    return _laid_out(data, indices, indptr, columns, C.shape[1], _locality_weights(row_norms(data, indptr)))
+
+
+def digest(target: Target) -> str:
+    """A short text that differs, for all that matters, between any two targets."""
+    found = hashlib.blake2b(repr((target.n_localities, target.n_pairs)).encode(), digest_size=16)
+    for array in (target.data, target.indices, target.indptr, target.columns):
+        dtype = np.float32 if array.dtype.kind == "f" else np.int64
+        for start in range(0, len(array), _HASHED_AT_ONCE):
+            found.update(array[start : start + _HASHED_AT_ONCE].astype(dtype).tobytes())
+    return found.hexdigest()
 
 
 def restrict(target: Target, pairs: IntArray) -> Target:
     """The target on some of its columns (rising), its locality weights and number of pairs those of the whole."""
-    C = sparse.csr_matrix(
-        (target.data, target.indices, target.indptr), shape=(target.n_localities, target.n_columns), copy=False
-    )[:, pairs]
-    C.sort_indices()
-    columns = target.columns[pairs]
-    return _laid_out(C.data, C.indices, C.indptr, columns, target.n_pairs, target.locality_weights)
+    kept = np.zeros(target.n_columns, dtype=bool)
+    kept[pairs] = True
+    parts = _taken(target.data, target.indices, target.indptr, kept, every=False, empty=np.empty)
+    return _laid_out(*parts, target.columns[pairs], target.n_pairs, target.locality_weights)
 
 
 def widen(target: Target, columns: IntArray) -> Target:
@@ -130,24 +155,21 @@ def take_localities(target: Target, rows: IntArray) -> Target:
     return _laid_out(C.data, C.indices, C.indptr, target.columns, target.n_pairs, weights)
 
 
-def _kept_columns(indices: IntArray, n_columns: int, min_localities: int) -> tuple[IntArray, IntArray]:
-    """Columns with enough entries, and the position of each entry's column among them, −1 where it is left out."""
-    if n_columns > _MOST_EMPTY * len(indices):  # marking every column would take more memory than sorting the entries
-        found, indices = np.unique(indices, return_inverse=True)
-        columns, position = _kept_columns(indices, len(found), min_localities)
-        return found[columns].astype(np.int64), position
-    if min_localities > 1:
-        kept = np.bincount(indices, minlength=n_columns) >= min_localities
-    else:
-        kept = np.zeros(n_columns, dtype=bool)
-        kept[indices] = True
-    if kept.all() and indices.dtype == np.int32:  # nothing to copy
-        return np.arange(n_columns), indices
+def _taken(
+    data: FloatArray, indices: IntArray, indptr: IntArray, kept: BoolArray, *, every: bool, empty: Empty
+) -> tuple[FloatArray, IntArray, IntArray]:
+    """Entries of the columns that are kept, numbered among these; ``every`` if no entry is in another one."""
     position = np.cumsum(kept, dtype=np.int32)
     position -= 1
-    if min_localities > 1:
-        position[~kept] = -1
-    return np.flatnonzero(kept), position[indices]
+    if every:
+        moved = empty(len(indices), np.int32)
+        _move(indices, position, moved)
+        return data, moved, indptr
+    position[~kept] = -1
+    starts = _starts_of_kept(indices, indptr, position)
+    taken, moved = empty(int(starts[-1]), np.float32), empty(int(starts[-1]), np.int32)
+    _take(data, indices, position, taken, moved)
+    return taken, moved, starts
 
 
 def _laid_out(
@@ -156,6 +178,41 @@ def _laid_out(
     indptr = np.asarray(indptr, dtype=np.int64)
     edges = np.arange(0, len(columns) + BLOCK, BLOCK)
     return Target(data, indices, indptr, columns, n_pairs, _block_starts(indices, indptr, edges), weights)
+
+
+@njit(nogil=True, cache=True)
+def _counts(indices, n_columns):  # type: ignore[no-untyped-def]
+    """Entries of each column."""
+    counts = np.zeros(n_columns, dtype=np.int32)
+    for j in indices:
+        counts[j] += 1
+    return counts
+
+
+@njit(nogil=True, cache=True)
+def _move(indices, position, moved):  # type: ignore[no-untyped-def]
+    for k in range(len(indices)):
+        moved[k] = position[indices[k]]
+
+
+@njit(nogil=True, cache=True)
+def _starts_of_kept(indices, indptr, position):  # type: ignore[no-untyped-def]
+    """Where each row starts when only entries with a position are left."""
+    starts = np.zeros(len(indptr), dtype=np.int64)
+    for i in range(len(indptr) - 1):
+        starts[i + 1] = starts[i]
+        for k in range(indptr[i], indptr[i + 1]):
+            starts[i + 1] += position[indices[k]] >= 0
+    return starts
+
+
+@njit(nogil=True, cache=True)
+def _take(data, indices, position, taken, moved):  # type: ignore[no-untyped-def]
+    n = 0
+    for k in range(len(indices)):
+        if position[indices[k]] >= 0:
+            taken[n], moved[n] = data[k], position[indices[k]]
+            n += 1
 
 
 @njit(nogil=True, cache=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib.util
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from lava_sc._logging import logger
-from lava_sc.core.amf.engine import BETA1, BETA2, N_SUMS
+from lava_sc.core.amf.engine import BETA1, BETA2, FACTORS, N_STEPS, N_SUMS
 from lava_sc.core.amf.target import BLOCK
 from lava_sc.core.amf.torch_kernels import DeviceTarget, Moving, PlainKernels, Rows, Step, adam, sums_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.amf.engine import EngineFactory
@@ -84,6 +86,22 @@ class _TorchEngine:
     def kept(self) -> tuple[FloatArray, FloatArray]:
         P, M = (np.array(array.cpu().numpy()) for array in self._kept)
         return P, np.ascontiguousarray(M[:, : self._chunks.n_columns])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        found = {name: array.cpu().numpy()[:, :width] for name, array, width in self._tensors()}
+        return found | {N_STEPS: np.array(self._n_steps)}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for name, array, width in self._tensors():
+            array[:, :width] = torch.tensor(state[name], dtype=torch.float32, device=array.device)
+        self._n_steps = int(state[N_STEPS])
+
+    def _tensors(self) -> list[tuple[str, torch.Tensor, int]]:
+        """By name, and how many columns are not padding, which stays 0."""
+        (P, *moments_P), (M, *moments_M) = self._P, self._M
+        pairs = ((P, M), self._kept, *zip(moments_P, moments_M, strict=True))
+        widths = (P.shape[1], self._chunks.n_columns) * len(pairs)
+        return list(zip(FACTORS, (array for pair in pairs for array in pair), widths, strict=True))
 
 
 class _Chunks:

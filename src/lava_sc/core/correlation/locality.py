@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 #: Localities whose evidence is evaluated together, and that a worker takes at a time.
 LOCALITIES_AT_ONCE: Final = 8
+
+
+class Sink(Protocol):
+    """Takes in the rows of C as they come."""
+
+    def add(self, row: int, columns: IntArray, values: FloatArray) -> None:
+        """One row, its columns in rising order."""
+
+    def matrix(self) -> sparse.csr_matrix:
+        """C, once all rows are in."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ def locality_correlations(
     covariates: Sequence[Covariate] = (),
     batches: IntArray | None = None,
     null: Null | None = None,
+    sink: Sink | None = None,
     n_jobs: int | None = None,
 ) -> LocalityCorrelations:
     """Correlate every pair of defined features within every locality.
@@ -101,6 +112,8 @@ def locality_correlations(
         (E,) codes of batches within which correlations are taken, then pooled.
     null
         Shuffle the features first; ``None`` takes them as they are.
+    sink
+        Where the rows of C go; ``None`` collects them in memory.
     n_jobs
         Number of threads; changes no number.
     """
@@ -124,14 +137,24 @@ def locality_correlations(
         return [_row(kept, n_features) for kept in (pairs if fdr is None else significant(pairs, fdr))]
 
     found: dict[int, _Row] = {}
+    n_kept = np.zeros(len(members), dtype=np.int64)
     with progress(desc="locality correlations", total=len(members)) as bar:
         for block in source.blocks(members):
             tasks = _tasks(block, members)
             for task, rows in zip(tasks, ordered_map(rows_of, tasks, n_jobs=n_jobs), strict=True):
-                found.update(zip(task.localities, rows, strict=True))
+                n_kept[task.localities] = [len(row.columns) for row in rows]
+                left = rows if sink is None else _passed_on(sink, task.localities, rows)
+                found.update(zip(task.localities, left, strict=True))
                 bar.update(len(rows))
-            del block, tasks, task  # lets go of the matrix before the next one is read
-    return _assemble([found.pop(i) for i in range(len(members))], n_features)
+            del block, tasks, task, rows, left  # lets go of the matrix before the next one is read
+    return _assemble([found.pop(i) for i in range(len(members))], n_features, n_kept, sink)
+
+
+def _passed_on(sink: Sink, localities: list[int], rows: list[_Row]) -> list[_Row]:
+    """What is left of some rows when a sink has taken their correlations."""
+    for i, row in zip(localities, rows, strict=True):
+        sink.add(i, row.columns, row.rho)
+    return [replace(row, columns=row.columns[:0].copy(), rho=row.rho[:0].copy()) for row in rows]  # a view keeps all
 
 
 def _as_it_is(scores: Scores, samples: IntArray) -> Scores:  # noqa: ARG001
@@ -153,15 +176,15 @@ def _row(pairs: LocalityPairs, n_features: int) -> _Row:
     return _Row(pairs.features, columns, pairs.rho.astype(np.float32), pairs.n_tests)
 
 
-def _assemble(rows: list[_Row], n_features: int) -> LocalityCorrelations:
+def _assemble(rows: list[_Row], n_features: int, n_kept: IntArray, sink: Sink | None) -> LocalityCorrelations:
     defined = np.zeros((len(rows), n_features), dtype=bool)
     for i, row in enumerate(rows):
         defined[i, row.features] = True
     return LocalityCorrelations(
         defined=defined,
         n_defined_pairs=np.array([row.n_tests for row in rows], dtype=np.int64),
-        n_kept_pairs=np.array([len(row.columns) for row in rows], dtype=np.int64),
-        C=_stack(rows, n_pairs(n_features)),
+        n_kept_pairs=n_kept,
+        C=_stack(rows, n_pairs(n_features)) if sink is None else sink.matrix(),
     )
 
 
