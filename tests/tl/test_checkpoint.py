@@ -75,6 +75,7 @@ def kill_in_mid_run(file: Path, checkpoint: Path, log: Path, arguments: dict[str
     assert killed, log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.filterwarnings("ignore:3 of 3 runs stopped at max_epochs")
 def test_a_killed_run_goes_on_to_the_same_end(adata: AnnData, tmp_path: Path, n_jobs: int) -> None:

@@ -253,6 +253,7 @@ print(peak[0] - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel says what is held only on Linux")
 def test_memory_is_that_of_modules_and_batches(tmp_path: Path) -> None:
     """C, about 90 MB, is held once, and copied for its columns; or not at all, and less than half of it is needed at a time."""
