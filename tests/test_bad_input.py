@@ -664,7 +664,7 @@ def assert_is_a_sentence(message: str) -> None:
     "function",
     [
         *(getattr(lava.tl, name) for name in lava.tl.__all__),
-        lava.pp.select_genes,
+        *(getattr(lava.pp, name) for name in lava.pp.__all__),
         *(getattr(lava.get, name) for name in lava.get.__all__),
         *(getattr(lava.pl, name) for name in lava.pl.__all__),
         lava.report,
@@ -674,7 +674,7 @@ def assert_is_a_sentence(message: str) -> None:
 def test_not_an_anndata_object(function: Callable[..., object], first: object, tmp_path: Path) -> None:
     arguments = {"amf": [2], "ora": [{}], "module": [0], "report": [tmp_path / "page.html"]}
     arguments |= {"reconstruction": [0], "locality_similarity": [0], "module_network": [0]}
-    arguments |= {"score_gene_sets": [{}], "project": [None]}
+    arguments |= {"score_gene_sets": [{}], "project": [None], "image_modules": [(2, 2)]}
     arguments |= {"presence_association": ["region"], "association": [0, "R1"]}
     second = arguments.get(function.__name__, [])
     with pytest.raises(TypeError, match=f"Found {type(first).__name__} .*expected an AnnData object") as caught:
