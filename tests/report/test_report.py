@@ -109,6 +109,17 @@ def test_page_names_genes_groups_and_numbers(page, explained):
     assert plt.get_fignums() == []
 
 
+def test_in_a_notebook_no_picture_of_the_page_is_left_to_be_shown(explained, tmp_path):
+    plt.ion()
+    try:
+        mine = plt.figure()
+        lava.report(explained, tmp_path / "page.html")
+        assert plt.get_fignums() == [mine.number]
+    finally:
+        plt.ioff()
+        plt.close("all")
+
+
 def test_names_of_modules_follow_their_numbers(explained, tmp_path):
     adata = lava.tl.name_modules(explained, labels={1: "my <module>"}, copy=True)
     text = text_of(lava.report(adata, tmp_path / "page.html"))

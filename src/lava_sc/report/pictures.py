@@ -27,13 +27,15 @@ def plain_style() -> Iterator[None]:
 
 
 def png(drawn: Figure | Axes | None) -> str:
-    """Encode a figure, or that of some axes, as a data URI."""
+    """Encode a figure, or that of some axes, as a data URI, and let pyplot forget it: a notebook would show it."""
+    import matplotlib.pyplot as plt
     from matplotlib.figure import Figure
     from PIL import Image
 
     figure = cast("Figure", drawn if isinstance(drawn, Figure) else cast("Axes", drawn).get_figure(root=True))
     with io.BytesIO() as whole, io.BytesIO() as small:
         figure.savefig(whole, format="png", dpi=_DPI, bbox_inches="tight", facecolor="white")
+        plt.close(figure)
         whole.seek(0)
         Image.open(whole).convert("RGB").quantize(_COLORS).save(small, format="png", optimize=True)
         return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")
