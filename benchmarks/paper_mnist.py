@@ -61,12 +61,11 @@ def placements(adata: AnnData) -> None:
     print(ROW.format("localities and correlations", "several hours", f"{np.median(seconds):.0f} s"), flush=True)
 
 
-def bits(presences: np.ndarray) -> str:
+def bits(adata: AnnData) -> str:
     """Co-presence of a run, mean (sd) over localities."""
-    total = presences.sum(axis=1, dtype=float)
-    share = presences[total >= 0.5] / total[total >= 0.5, None]
-    entropy = -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1)
-    return f"{entropy.mean():.2f} ({entropy.std():.2f})"
+    lava.tl.co_presence(adata)
+    entropy = adata.uns["lava"]["co_presence"]
+    return f"{np.nanmean(entropy):.2f} ({np.nanstd(entropy):.2f})"
 
 
 def runs(adata: AnnData, n_runs: int, **how: Any) -> None:
@@ -76,7 +75,7 @@ def runs(adata: AnnData, n_runs: int, **how: Any) -> None:
     table = adata.uns["lava"]["runs"]
     low, high = table["overestimation"].min(), table["overestimation"].max()
     print(ROW.format("overestimation", "< 0.15", f"{low:.2f} to {high:.2f}"))
-    print(ROW.format("co-presence, bits", "0.68 (0.41)", bits(adata.uns["lava"]["presences"])))
+    print(ROW.format("co-presence, bits", "0.68 (0.41)", bits(adata)))
     print(ROW.format("loss", "", f"{table['loss'].min():.3f} to {table['loss'].max():.3f}"))
     print(ROW.format("cosine of reconstruction", "", f"{table['cosine'].median():.2f}"))
     print(ROW.format("one run", "5 to 30 min", f"{seconds:.0f} s, CPU {cpu:.0f} s"), flush=True)

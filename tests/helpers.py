@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 
 import lava_sc as lava
@@ -16,11 +19,21 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+DATA = Path(os.environ.get("LAVA_SC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
 GENE_SETS = {
     "first": [f"M1_{i:02d}" for i in range(1, 9)],
     "second": [f"M2_{i:02d}" for i in range(1, 9)],
     "markers": [f"MARK{r}_{i:02d}" for r in (1, 2, 3) for i in (1, 2)],
 }
+
+
+def data(name: str) -> Path:
+    """A file of the data that are not in the repository; the test is skipped without it."""
+    path = DATA / name
+    if not path.is_file():
+        pytest.skip(f"{path} is absent; set LAVA_SC_DATA to the folder with the data")
+    return path
 
 
 def toy(**kwargs: Any) -> AnnData:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -14,26 +12,20 @@ import pytest
 from tests import helpers
 
 import lava_sc as lava
-from lava_sc import _read
+from lava_sc import _embeddings
 from lava_sc.cli import main
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
-DATA = Path(os.environ.get("LAVA_SC_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"))
 FAST = ["--n-modules", "2", "--n-runs", "1", "--n-neighbors", "150", "--n-top-genes", "300"]
-
-
-def data(name: str) -> Path:
-    path = DATA / name
-    if not path.is_file():
-        pytest.skip(f"{path} is absent; set LAVA_SC_DATA to the folder with the data")
-    return path
 
 
 @pytest.fixture
 def pbmc3k() -> Path:
-    return data("pbmc3k/pbmc3k_cellxgene_shaped.h5ad")
+    return helpers.data("pbmc3k/pbmc3k_cellxgene_shaped.h5ad")
 
 
 def with_reps(**shapes: tuple[int, ...]) -> AnnData:
@@ -52,21 +44,21 @@ def with_reps(**shapes: tuple[int, ...]) -> AnnData:
     ],
 )
 def test_capitals_of_embeddings_do_not_matter(there: list[str], asked: str | None, expected: str) -> None:
-    assert _read.representation_key(with_reps(**dict.fromkeys(there, (5, 2))), asked) == expected
+    assert _embeddings.representation_key(with_reps(**dict.fromkeys(there, (5, 2))), asked) == expected
 
 
 def test_capitals_that_could_mean_two() -> None:
     adata = with_reps(X_UMAP=(5, 2), X_Umap=(5, 2))
     with pytest.raises(ValueError, match=r"Found 'X_UMAP', 'X_Umap' in adata\.obsm, expected 'umap'"):
-        _read.representation_key(adata, "umap")
+        _embeddings.representation_key(adata, "umap")
 
 
 def test_the_embedding_that_is_shown_first() -> None:
     adata = with_reps(X_umap=(5, 2), X_tissue=(5, 2))
     adata.uns["default_embedding"] = "X_tissue"
-    assert _read.representation_key(adata, None) == "X_tissue"
+    assert _embeddings.representation_key(adata, None) == "X_tissue"
     adata.uns["default_embedding"] = "X_gone"
-    assert _read.representation_key(adata, None) == "X_umap"
+    assert _embeddings.representation_key(adata, None) == "X_umap"
 
 
 def test_pictures_find_embeddings_in_any_capitals(explained: AnnData) -> None:
@@ -178,7 +170,7 @@ def test_errors_on_the_command_line(
 
 
 def test_a_valid_file_of_two_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = data("cellxgene_schema/example_valid.h5ad")
+    path = helpers.data("cellxgene_schema/example_valid.h5ad")
     assert main(["run", str(path), "-o", str(tmp_path / "out.h5ad")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("lava-sc: error: Found")
@@ -187,7 +179,7 @@ def test_a_valid_file_of_two_cells(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_raw_counts_of_heart_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """X holds counts: that is said, with what to do, and doing it helps."""
-    path = data("cellxgene_schema/example_invalid_CL.h5ad")
+    path = helpers.data("cellxgene_schema/example_invalid_CL.h5ad")
     few = ["--n-modules", "2", "--n-runs", "1", "--n-neighbors", "60", "--fdr", "none"]
     assert main(["run", str(path), "-o", str(tmp_path / "plain.h5ad"), *few]) == 0
     assert "looks like raw counts" in capsys.readouterr().err

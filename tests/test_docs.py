@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
 import re
 import shlex
 import warnings
@@ -15,13 +13,14 @@ import matplotlib.pyplot as plt
 import pytest
 from anndata import AnnData
 from tests import helpers
+from tests.named import assert_there, calls
 
 import lava_sc as lava
+from lava_sc._arguments import make_parser
 from lava_sc._slots import STEPS, Slots
-from lava_sc.cli import _parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
@@ -78,33 +77,10 @@ def inline(page: str) -> list[str]:
     return [one for one in code if not re.search(r"\.(py|md|html|h5ad)\b|\*|…", one)]
 
 
-def calls(code: str) -> Iterator[tuple[str, list[str]]]:
-    """Names of the package in a piece of code, as in ``tl.amf``, and the keywords that they are called with."""
-    tree = ast.parse(code)
-    keywords = {
-        id(node.func): [one.arg for one in node.keywords if one.arg]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            name = re.fullmatch(
-                r"(?:lava|lava_sc)\.(\w+(?:\.\w+)*)|((?:tl|pp|pl|get|datasets)\.\w+)", ast.unparse(node)
-            )
-            if name:
-                yield name[1] or name[2], keywords.get(id(node), [])
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_code_names_functions_and_arguments_that_there_are(page: str) -> None:
     for code in [*fenced(page, "python"), *inline(page)]:
-        for name, keywords in calls(code):
-            target: Any = lava
-            for part in name.split("."):
-                assert hasattr(target, part), f"{page}: {code}"
-                target = getattr(target, part)
-            if keywords:
-                assert set(keywords) <= set(inspect.signature(target).parameters), f"{page}: {code}"
+        assert_there(code)
 
 
 def test_these_tests_see_code() -> None:
@@ -130,7 +106,7 @@ def test_command_lines_are_understood(page: str, monkeypatch: pytest.MonkeyPatch
                 if "--dry-run" in words or "-o" in words or words[1] != "run"
                 else [*words[1:], "-o", "OUT.h5ad"]
             )
-            _parser().parse_args(given)
+            make_parser(print, print).parse_args(given)
 
 
 def two_objects() -> dict[str, Any]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-import lava_sc as lava
+from tests.named import assert_there, calls
 
 FOLDER = Path(__file__).parents[1] / "tutorials"
 NOTEBOOKS = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.ipynb"))}
@@ -50,14 +47,7 @@ def test_no_trace_of_a_machine(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_code_names_functions_and_arguments_that_there_are(name: str) -> None:
-    n_calls = 0
-    for cell in code_cells(name):
-        for node in ast.walk(ast.parse("".join(cell["source"]))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("lava."):
-                target: Any = lava
-                for part in ast.unparse(node.func).split(".")[1:]:
-                    target = getattr(target, part)
-                given = {one.arg for one in node.keywords if one.arg}
-                assert given <= set(inspect.signature(target).parameters), ast.unparse(node)
-                n_calls += 1
-    assert n_calls > 4
+    code = ["".join(cell["source"]) for cell in code_cells(name)]
+    for one in code:
+        assert_there(one)
+    assert sum(len(list(calls(one))) for one in code) > 4

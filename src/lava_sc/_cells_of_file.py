@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc._read import DEPTHS, obs_column
+from lava_sc._read import depth_column, obs_column
 from lava_sc.pp.total_counts import total_counts
 
 if TYPE_CHECKING:
@@ -71,11 +71,11 @@ def normalize(adata: AnnData) -> None:
     sc.pp.log1p(adata)
 
 
-def depth_column(adata: AnnData) -> str:
+def with_depth(adata: AnnData) -> str:
     """The obs column with the sum of each cell's counts, which is added if there is none."""
-    column = next((name for name in DEPTHS if name in adata.obs), None)
+    column = depth_column(adata)
     if column is None:
-        column = DEPTHS[0]
+        column = "total_counts"
         total_counts(adata, key_added=column)
     return column
 

@@ -66,14 +66,16 @@ class Folder:
         """See :class:`lava_sc.core.amf.record.Checkpoint`."""
         return Folder(self.path, f"{self.prefix}{name}.", self.failures)
 
-    def warn_of_failures(self) -> None:
-        """Say so if states could not be written."""
+    def conclude(self, *, complete: bool) -> None:
+        """Say so if states could not be written, and be done with runs that are complete."""
         if self.failures:
             msg = (
                 f"{len(self.failures)} states could not be written to the checkpoint {str(self.path)!r} "
                 f"({self.failures[-1]}); had the process been killed, work would have been lost."
             )
             warn(msg)
+        if complete:
+            self.done()
 
     def done(self) -> None:
         """Remove it, now or at the end of :func:`removed_at_the_end`."""

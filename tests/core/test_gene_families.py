@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
 import pytest
+from tests.helpers import data
 
 from lava_sc import datasets
 from lava_sc.core.gene_families import FAMILIES, in_families
-
-DATA = Path(os.environ.get("LAVA_SC_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 
 MEMBERS = {
     "mitochondrial": "MT-CO1 mt-Co1 Mt-co1 MT.CO1 mt.Nd4l MT-ND4L MT-CYB MT-ATP6 MT-RNR1 MT-TL1 mt-Tp MT-CO1-1",
@@ -74,12 +71,9 @@ def test_bundled_cells() -> None:
 
 
 def test_real_genes() -> None:
-    path = DATA / "pbmc3k" / "pbmc3k_processed.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path} is absent; set LAVA_SC_DATA to the folder with the data")
     import anndata as ad
 
-    symbols = ad.read_h5ad(path, backed="r").var_names
+    symbols = ad.read_h5ad(data("pbmc3k/pbmc3k_processed.h5ad"), backed="r").var_names
     found = {family: set(symbols[in_families(symbols, [family])]) for family in FAMILIES}
     assert len(found["mitochondrial"]) == 13  # all proteins of the mitochondrial chromosome
     assert not {s for s in found["ribosomal"] if re.match("RPS6K|RPS19BP", s)}

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -14,6 +12,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy import sparse
+from tests.helpers import data
 
 from lava_sc import _sources, datasets
 from lava_sc._slots import Slots
@@ -22,10 +21,10 @@ from lava_sc.pp import select_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from anndata import AnnData
 
-DATA = Path(os.environ.get("LAVA_SC_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 needs_skmisc = pytest.mark.skipif(importlib.util.find_spec("skmisc") is None, reason="scikit-misc is not installed")
 
 
@@ -416,10 +415,7 @@ def test_mask_survives_h5ad(adata: AnnData, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pbmc3k_processed", "pbmc3k_cellxgene_shaped"])
 def test_real_data(name: str) -> None:
-    path = DATA / "pbmc3k" / f"{name}.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path} is absent; set LAVA_SC_DATA to the folder with the data")
-    adata = ad.read_h5ad(path)
+    adata = ad.read_h5ad(data(f"pbmc3k/{name}.h5ad"))
     select_genes(adata)
     symbols = adata.var.get("feature_name", adata.var_names.to_series())
     assert adata.var["lava_genes"].sum() == 1000

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -12,12 +10,13 @@ import pytest
 from anndata import AnnData
 from scipy import sparse
 from sklearn.neighbors import KNeighborsTransformer
-from tests.helpers import assert_same, assert_unchanged, contents, run_steps, toy
+from tests.helpers import assert_same, assert_unchanged, contents, data, run_steps, toy
 from tests.reference import placement as reference
 
 import lava_sc as lava
 
-DATA = Path(os.environ.get("LAVA_SC_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def cloud(n_cells: int = 200, n_dimensions: int = 2, seed: int = 0) -> AnnData:
@@ -423,13 +422,10 @@ def test_mean_correlations_of_mnist_do_not_depend_on_the_seed() -> None:
 
     Half of the digits, drawn at random, and n halved with them, so ℓ = 280 as in the paper; the paper's o = 12.
     """
-    folder = DATA / "mnist"
-    if not (folder / "mnist_70000.npz").exists():
-        pytest.skip(f"{folder} is absent; set LAVA_SC_DATA to the folder with the data")
     half = np.sort(np.random.default_rng(0).choice(70_000, 35_000, replace=False))
-    with np.load(folder / "mnist_70000.npz") as file:
+    with np.load(data("mnist/mnist_70000.npz")) as file:
         X = file["X"][half].astype(np.float32)
-    adata = AnnData(X=X, obsm={"X_umap": np.load(folder / "X_umap.npy")[half]})
+    adata = AnnData(X=X, obsm={"X_umap": np.load(data("mnist/X_umap.npy"))[half]})
     means = []
     for seed in range(2):
         lava.tl.localities(adata, n_neighbors=1500, overlap=12, rng=seed)

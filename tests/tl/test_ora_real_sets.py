@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +14,16 @@ from tests import helpers
 import lava_sc as lava
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
-DATA = Path(os.environ.get("LAVA_SC_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 FILES = {"hallmark": "h.all.v7.5.1.symbols.gmt", "reactome": "ReactomePathways.gmt"}
 SOURCES = ("HALLMARK_INTERFERON_ALPHA_RESPONSE", "HALLMARK_MYC_TARGETS_V1")
 
 
 def gmt(name: str) -> Path:
-    path = DATA / "genesets" / FILES[name]
-    if not path.is_file():
-        pytest.skip(f"{path} is absent; set LAVA_SC_DATA to the folder with the data")
-    return path
+    return helpers.data(f"genesets/{FILES[name]}")
 
 
 def sets_in(path: Path) -> dict[str, set[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _read, _validate
+from lava_sc import _embeddings, _validate
 from lava_sc._slots import Slots, load, load_params
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def find_basis(adata: AnnData, basis: str | None, key: str) -> Basis:
         If localities are missing, or the basis is not in ``adata.obsm`` or has a single column.
     """
     explained = str(load_params(adata, key, "localities")["use_rep"])
-    known = _embeddings(adata, key)
+    known = _dimensions(adata, key)
     name = _default(known, explained) if basis is None else _named(known, basis)
     membership: sparse.csc_matrix = load(adata, key, "localities").tocsc()
     drawn = np.flatnonzero(np.diff(membership.indptr))
@@ -74,7 +74,7 @@ def find_basis(adata: AnnData, basis: str | None, key: str) -> Basis:
     )
 
 
-def _embeddings(adata: AnnData, key: str) -> dict[str, int]:
+def _dimensions(adata: AnnData, key: str) -> dict[str, int]:
     """Names and dimensions of what could be an embedding of two or more dimensions."""
     slots = Slots(key)
     shapes = {name: np.shape(value) for name, value in adata.obsm.items()}
@@ -85,12 +85,12 @@ def _embeddings(adata: AnnData, key: str) -> dict[str, int]:
 def _default(known: dict[str, int], explained: str) -> str:
     if known.get(explained) == 2:
         return explained
-    found = (_read.named_in(list(known), name) for name in _PREFERRED)
+    found = (_embeddings.named_in(list(known), name) for name in _PREFERRED)
     return _named(known, next((name for name in found if name is not None and known[name] == 2), explained))
 
 
 def _named(known: dict[str, int], basis: str) -> str:
-    name = _read.named_in(list(known), basis) or basis
+    name = _embeddings.named_in(list(known), basis) or basis
     _validate.column_names("basis in adata.obsm", name, list(known))
     return name
 
@@ -113,7 +113,7 @@ def _nearest_cells(adata: AnnData, explained: str, membership: sparse.csc_matrix
             f"nearest to the probes; put it back or choose it as basis."
         )
         raise ValueError(msg)
-    Z = _read.representation(adata, explained)
+    Z = _embeddings.representation(adata, explained)
     nearest = np.empty(len(probes), dtype=np.int64)
     for i, probe in enumerate(probes):
         members = np.sort(membership.indices[membership.indptr[i] : membership.indptr[i + 1]])

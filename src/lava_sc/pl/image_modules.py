@@ -10,7 +10,7 @@ import numpy as np
 from lava_sc import _read, _validate
 from lava_sc._slots import load
 from lava_sc.core.correlation.pairs import pair_features
-from lava_sc.core.summary import PRESENT_ABOVE
+from lava_sc.core.summary import PRESENT_ABOVE, gene_weights
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._names import module_titles
 
@@ -211,10 +211,9 @@ def _pixels_of_genes(adata: AnnData, shape: tuple[int, int], pixel_key: str | No
 def _image(row: sparse.csr_matrix, pixels: IntArray, shape: tuple[int, int], max_lines: int) -> _Image:
     """Heat and lines of one row of C or of the modules."""
     ends = pixels[np.stack(pair_features(row.indices, len(pixels)), axis=1)]
-    values = np.abs(row.data.astype(np.float64))
     heat = np.zeros(shape[0] * shape[1])
-    np.add.at(heat, ends.ravel(), np.repeat(values, 2))
-    strengths = values**_POWER
+    heat[pixels] = gene_weights(abs(row), len(pixels))[:, 0]
+    strengths = np.abs(row.data.astype(np.float64)) ** _POWER
     order = np.argsort(-strengths, kind="stable")[:max_lines]
     order = order[strengths[order] >= _WEAKEST][::-1]
     y, x = np.divmod(ends[order], shape[1])

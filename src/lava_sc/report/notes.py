@@ -79,9 +79,9 @@ def _of_correlations(adata: AnnData, key: str, params: Mapping[str, Any]) -> Ite
         yield f"In {empty} of {len(evidence)} localities no correlation was kept; nothing can be said of these places."
     if "fdr" not in arguments:
         yield "No correlation was tested (fdr=None): a part of them, most in sparse data, is chance."
-    known = [name for name in _read.DEPTHS if name in adata.obs.columns]
-    if known and len(arguments.get("covariates", [])) == 0:
-        yield f"Sequencing depth was not taken out of the correlations; adata.obs has {known[0]!r}, which covariates= takes."
+    known = _read.depth_column(adata)
+    if known is not None and len(arguments.get("covariates", [])) == 0:
+        yield f"Sequencing depth was not taken out of the correlations; adata.obs has {known!r}, which covariates= takes."
 
 
 def _of_localities(adata: AnnData, key: str, params: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read
+from lava_sc import _embeddings
 from lava_sc._logging import logger
 from lava_sc._slots import load, load_params
 from lava_sc.core.placement import Options, n_localities, place_probes
@@ -70,7 +70,7 @@ def placing(adata: AnnData, key: str, n_jobs: int | None) -> Placing:
         If there are none, or the embedding or the sections are not there any more.
     """
     probes, params = load(adata, key, "probes"), load_params(adata, key, "localities")
-    Z = _read.representation(adata, _read.representation_key(adata, str(params["use_rep"])))
+    Z = _embeddings.representation(adata, _embeddings.representation_key(adata, str(params["use_rep"])))
     n = int(params["n_neighbors"])
     if "transformer" in params:
         logger.info("transformer is not stored: neighbourhoods are searched exactly")

@@ -34,7 +34,7 @@ def null_data(adata: AnnData, key: str, depth_key: str | None, n_jobs: int | Non
 
 def _depth(adata: AnnData, depth_key: str | None) -> FloatArray | None:
     if depth_key is None:
-        depth_key = next((name for name in _read.DEPTHS if name in adata.obs.columns), None)
+        depth_key = _read.depth_column(adata)
         if depth_key is None:
             logger.info("depth_key not given: shuffled genes do not keep their correlation with sequencing depth")
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,11 +16,10 @@ from lava_sc._store import scratch_in
 from lava_sc.core.amf.accelerator import accelerator_engines, resolve_device
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.gamma import sweep_gamma
-from lava_sc.core.amf.runs import run_many, share_threads
-from lava_sc.core.amf.starts import STARTS
+from lava_sc.core.amf.runs import run_many
 from lava_sc.core.amf.target import make_target
-from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.core.summary import gene_weights, presences_of_cells
+from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing
 from lava_sc.tl._chosen import chosen_number, stored_runs
 from lava_sc.tl._runs import fields_of_runs, of_all_genes, table_of_sweep
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from lava_sc.core.amf.gamma import Sweep
     from lava_sc.core.amf.runs import Runs
     from lava_sc.core.amf.target import Target
-
-_REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr) or these in a file (store of it)"
 
 
 def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and how it runs
@@ -175,14 +172,13 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     _validate.writable(adata, copy=copy)
     C = load(adata, key, "C")
     n_modules = chosen_number(adata, key) if n_modules is None else n_modules
-    _check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
-    _check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
+    check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
+    check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
     at = resolve_device(device)
     folder = at_path(adata, key, "C")
-    empty = np.empty if folder is None else scratch_in(folder)
-    target = make_target(C, min_localities=min_localities, empty=empty)
-    _refuse_nothing(target, min_localities)
-    _check_memory(target, n_modules, n_runs, n_jobs, init=init, stored=folder is not None)
+    target = make_target(C, min_localities=min_localities, empty=np.empty if folder is None else scratch_in(folder))
+    refuse_nothing(target, min_localities)
+    check_memory(target, n_modules, n_runs, n_jobs, init=init, stored=folder is not None)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),
@@ -215,9 +211,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     }
     store(adata, key, "amf", fields, params)
     if kept is not None:
-        kept.warn_of_failures()
-        if complete:
-            kept.done()
+        kept.conclude(complete=complete)
     return adata if copy else None
 
 
@@ -250,60 +244,6 @@ def _fitted(
     found = run_many(target, n_modules, options, n_runs=params["n_runs"], rng=rng, **how)
     _report(found, params["n_runs"], n_modules, options, resumable=how["checkpoint"] is not None)
     return fields | fields_of_runs(found, target), not found.interrupted
-
-
-def _check_arguments(
-    n_modules: int,
-    n_localities: int,
-    nu: float,
-    gamma: float | str,
-    init: str,
-    n_runs: int,
-    batch_size: int,
-    learning_rate: float,
-) -> None:
-    _validate.in_range("n_modules", n_modules, 1, n_localities, integer=True)
-    _validate.in_range("nu", nu, 1, np.inf)
-    if isinstance(gamma, str):
-        _validate.one_of("gamma", gamma, ["auto"])
-    else:
-        _validate.in_range("gamma", gamma, 0, np.inf)
-    _validate.one_of("init", init, list(STARTS))
-    _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
-    _validate.in_range("batch_size", batch_size, 1, np.inf, integer=True)
-    _validate.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
-
-
-def _check_schedule(
-    n_refits: int, tol: float, patience: int, max_epochs: int, min_localities: int, device: str, n_jobs: int | None
-) -> None:
-    _validate.in_range("n_refits", n_refits, 0, np.inf, integer=True)
-    _validate.in_range("tol", tol, 0, 1)
-    _validate.in_range("patience", patience, 1, np.inf, integer=True)
-    _validate.in_range("max_epochs", max_epochs, 1, np.inf, integer=True)
-    _validate.in_range("min_localities", min_localities, 1, np.inf, integer=True)
-    _validate.one_of("device", device, ["auto", "cpu", "cuda", "mps"])
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
-
-
-def _refuse_nothing(target: Target, min_localities: int) -> None:
-    if target.n_columns == 0:
-        msg = (
-            f"Found no pair of genes that is correlated in {min_localities} localities, expected at least one; lower "
-            f"min_localities."
-        )
-        raise ValueError(msg)
-
-
-def _check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str, stored: bool) -> None:
-    side_by_side, _ = share_threads(n_jobs, n_runs, target.n_blocks)
-    if stored and init == "kmeans":  # of all localities at once
-        copies = 28 * side_by_side * len(target.data)
-        refuse_what_does_not_fit("the start by k-means", copies, "pass init='nmf' or 'random'")
-    sizes = 0 if stored else len(target.data), target.n_localities, target.n_columns
-    needed = fit_bytes(*sizes, n_modules=n_modules, side_by_side=side_by_side)
-    what = f"{side_by_side} runs at a time with {n_modules} modules of {target.n_columns:,} pairs"
-    refuse_what_does_not_fit(what, needed, _REMEDY)
 
 
 def _chosen_gamma(sweep: Sweep) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate
+from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import warn
 from lava_sc._slots import GENE_MASK
 from lava_sc.core import resources
@@ -193,7 +193,7 @@ def _check_arguments(n_runs: int, max_tie_fraction: float, fdr: float | None, n_
 def _places(
     adata: AnnData, use_rep: str | None, n_neighbors: int | None, overlap: float, library_key: str | None
 ) -> _Places:
-    Z = _read.representation(adata, _read.representation_key(adata, use_rep))
+    Z = _embeddings.representation(adata, _embeddings.representation_key(adata, use_rep))
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
     libraries = _libraries(adata, library_key, n)
     if libraries is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lava_sc import _validate
 from lava_sc._checkpoint import removed_at_the_end
@@ -117,6 +117,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     _validate.writable(adata, copy=copy)
     _check_together(n_modules, checkpoint, obs_key, donor_key)
     adata = adata.copy() if copy else adata
+    values: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "batch_key": batch_key}
     with removed_at_the_end(), all_or_nothing(adata):
         localities(
             adata,
@@ -129,53 +130,42 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             key_added=key_added,
         )
         if mask_var is None:
-            select_genes(
-                adata,
-                n_top_genes=n_top_genes,
-                localities_key=key_added,
-                layer=layer,
-                use_raw=use_raw,
-                batch_key=batch_key,
-                gene_symbols=gene_symbols,
-            )
-        locality_corr(
-            adata,
-            mask_var=mask_var,
-            layer=layer,
-            use_raw=use_raw,
-            covariates=covariates,
-            batch_key=batch_key,
-            fdr=fdr,
-            n_jobs=n_jobs,
-            key=key_added,
-        )
+            which: dict[str, Any] = {"localities_key": key_added, "gene_symbols": gene_symbols}
+            select_genes(adata, n_top_genes=n_top_genes, **which, **values)
+        tests: dict[str, Any] = {"covariates": covariates, "fdr": fdr}
+        locality_corr(adata, mask_var=mask_var, **values, **tests, n_jobs=n_jobs, key=key_added)
         if n_modules is None:
-            choose_n_modules(
-                adata,
-                n_runs=max(n_runs, 2),
-                gamma=Options().gamma if isinstance(gamma, str) else gamma,
-                rng=rng,
-                n_jobs=n_jobs,
-                key=key_added,
-            )
-            n_modules = int(load(adata, key_added, "n_modules_choice")["n_modules"]) or None
+            n_modules = _chosen(adata, n_runs, gamma, rng=rng, n_jobs=n_jobs, key=key_added)
         if n_modules is not None:
-            amf(
-                adata,
-                n_modules,
-                gamma=gamma,
-                n_runs=n_runs,
-                checkpoint=checkpoint,
-                rng=rng,
-                n_jobs=n_jobs,
-                key=key_added,
-            )
-            module_genes(adata, key=key_added)
-            if gene_sets is not None:
-                ora(adata, gene_sets, gene_symbols=gene_symbols, key=key_added)
-            if obs_key is not None:
-                presence_association(adata, obs_key, donor_key=donor_key, rng=rng, key=key_added)
+            how: dict[str, Any] = {"checkpoint": checkpoint, "rng": rng, "n_jobs": n_jobs}
+            amf(adata, n_modules, gamma=gamma, n_runs=n_runs, **how, key=key_added)
+            _interpret(adata, gene_sets, gene_symbols, obs_key, donor_key, rng=rng, key=key_added)
     return adata if copy else None
+
+
+def _chosen(adata: AnnData, n_runs: int, gamma: float | str, *, key: str, **how: Any) -> int | None:
+    """The number of modules, ``None`` where none exceeds chance."""
+    gamma = Options().gamma if isinstance(gamma, str) else gamma
+    choose_n_modules(adata, n_runs=max(n_runs, 2), gamma=gamma, **how, key=key)
+    return int(load(adata, key, "n_modules_choice")["n_modules"]) or None
+
+
+def _interpret(
+    adata: AnnData,
+    gene_sets: GeneSets | Sequence[GeneSets] | None,
+    gene_symbols: str | None,
+    obs_key: str | None,
+    donor_key: str | None,
+    *,
+    rng: SeedLike,
+    key: str,
+) -> None:
+    """Genes of the modules, and what these stand for and go with, if asked."""
+    module_genes(adata, key=key)
+    if gene_sets is not None:
+        ora(adata, gene_sets, gene_symbols=gene_symbols, key=key)
+    if obs_key is not None:
+        presence_association(adata, obs_key, donor_key=donor_key, rng=rng, key=key)
 
 
 def _check_together(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lava_sc import _read, _validate
+from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import logger
 from lava_sc._slots import check_key, store
 from lava_sc.core.locality_size import default_size
@@ -120,8 +120,8 @@ def localities(
     _validate.one_of("optimizer", optimizer, list(OPTIMIZERS))
     _validate.in_range("max_evals", max_evals, 1, np.inf, integer=True)
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
-    obsm_key = _read.representation_key(adata, use_rep)
-    Z = _read.representation(adata, obsm_key)
+    obsm_key = _embeddings.representation_key(adata, use_rep)
+    Z = _embeddings.representation(adata, obsm_key)
     _check_transformer(transformer)
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
     libraries = _libraries(adata, library_key, n)

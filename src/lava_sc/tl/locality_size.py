@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lava_sc import _read, _validate
+from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import logger, warn
 from lava_sc._slots import GENE_MASK, check_key, store
 from lava_sc.core.locality_size import jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
@@ -123,8 +123,8 @@ def locality_size(
     for name, value in {"n_comps": n_comps, "n_sampled": n_sampled, "n_jobs": 1 if n_jobs is None else n_jobs}.items():
         _validate.in_range(name, value, 1, np.inf, integer=True)
     groups = None if groupby is None else _group_sizes(adata, groupby)
-    obsm_key = _read.representation_key(adata, use_rep)
-    Z = _read.representation(adata, obsm_key)
+    obsm_key = _embeddings.representation_key(adata, use_rep)
+    Z = _embeddings.representation(adata, obsm_key)
     n_cells = len(Z)
     grid = _size_grid(n_cells, sizes)
     features = _feature_space(adata, obsm_key, feature_rep, mask_var, layer, n_comps, rng)
@@ -207,7 +207,7 @@ def _feature_space(
     if name == embedding:
         msg = f"Found adata.obsm[{name!r}] as feature_rep and as embedding, expected two different spaces; change one of them."
         raise ValueError(msg)
-    return _read.representation(adata, name)
+    return _embeddings.representation(adata, name)
 
 
 def _principal_components(X: DataMatrix, n_comps: int, seed: int) -> FloatArray:

@@ -1,0 +1,99 @@
+"""What :func:`lava_sc.tl.amf` refuses before it begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from lava_sc import _validate
+from lava_sc.core.amf.runs import share_threads
+from lava_sc.core.amf.starts import STARTS
+from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
+
+if TYPE_CHECKING:
+    from lava_sc.core.amf.target import Target
+
+_REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr) or these in a file (store of it)"
+
+
+def check_arguments(
+    n_modules: int,
+    n_localities: int,
+    nu: float,
+    gamma: float | str,
+    init: str,
+    n_runs: int,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Refuse what is no model.
+
+    Raises
+    ------
+    ValueError
+        If an argument of the model, its start or its descent is out of range.
+    """
+    _validate.in_range("n_modules", n_modules, 1, n_localities, integer=True)
+    _validate.in_range("nu", nu, 1, np.inf)
+    if isinstance(gamma, str):
+        _validate.one_of("gamma", gamma, ["auto"])
+    else:
+        _validate.in_range("gamma", gamma, 0, np.inf)
+    _validate.one_of("init", init, list(STARTS))
+    _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
+    _validate.in_range("batch_size", batch_size, 1, np.inf, integer=True)
+    _validate.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
+
+
+def check_schedule(
+    n_refits: int, tol: float, patience: int, max_epochs: int, min_localities: int, device: str, n_jobs: int | None
+) -> None:
+    """Refuse what is no way to fit one.
+
+    Raises
+    ------
+    ValueError
+        If an argument of the schedule, the device or the workers is out of range.
+    """
+    _validate.in_range("n_refits", n_refits, 0, np.inf, integer=True)
+    _validate.in_range("tol", tol, 0, 1)
+    _validate.in_range("patience", patience, 1, np.inf, integer=True)
+    _validate.in_range("max_epochs", max_epochs, 1, np.inf, integer=True)
+    _validate.in_range("min_localities", min_localities, 1, np.inf, integer=True)
+    _validate.one_of("device", device, ["auto", "cpu", "cuda", "mps"])
+    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+
+
+def refuse_nothing(target: Target, min_localities: int) -> None:
+    """Refuse correlations of which no pair is left.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair.
+    """
+    if target.n_columns == 0:
+        msg = (
+            f"Found no pair of genes that is correlated in {min_localities} localities, expected at least one; lower "
+            f"min_localities."
+        )
+        raise ValueError(msg)
+
+
+def check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str, stored: bool) -> None:
+    """Refuse runs that would not fit into memory.
+
+    Raises
+    ------
+    ValueError
+        If they would not.
+    """
+    side_by_side, _ = share_threads(n_jobs, n_runs, target.n_blocks)
+    if stored and init == "kmeans":  # of all localities at once
+        copies = 28 * side_by_side * len(target.data)
+        refuse_what_does_not_fit("the start by k-means", copies, "pass init='nmf' or 'random'")
+    sizes = 0 if stored else len(target.data), target.n_localities, target.n_columns
+    needed = fit_bytes(*sizes, n_modules=n_modules, side_by_side=side_by_side)
+    what = f"{side_by_side} runs at a time with {n_modules} modules of {target.n_columns:,} pairs"
+    refuse_what_does_not_fit(what, needed, _REMEDY)
