@@ -222,5 +222,18 @@ def test_nothing_beyond_chance_whatever_other_samples_say() -> None:
     assert (choice.n_modules, choice.clear) == (0, True)
 
 
+def test_few_splits_know_their_standard_error_badly() -> None:
+    """A gain of 1.5 standard errors counts with twenty splits, and not with two, for which Student's t asks for 1.84."""
+
+    def chosen(n_splits: int) -> int:
+        means = np.repeat([np.where(NUMBERS < 5, 0.1 * NUMBERS, 0.5)], n_splits, axis=0)
+        deviations = np.resize([0.02, -0.02], n_splits)
+        means[:, NUMBERS == 5] -= (1.5 * deviations.std(ddof=1) / np.sqrt(n_splits) + deviations)[:, None]
+        return choose(replicated(means[0], other_samples=means)).n_modules
+
+    assert chosen(20) == 6
+    assert chosen(2) == 5
+
+
 def test_a_single_split() -> None:
     assert choose(replicated(rising_to(4), other_samples=rising_to(4)[None])).n_modules == 4

@@ -15,8 +15,8 @@ import lava_sc as lava
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 3, "n_splits": 2}
-QUICKER = QUICK | {"init": "kmeans", "n_permutations": 2}
+QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 3, "n_splits": 4}
+QUICKER = QUICK | {"init": "kmeans", "n_permutations": 2, "n_splits": 2}
 
 
 def correlated(adata: AnnData, **kwargs: Any) -> AnnData:

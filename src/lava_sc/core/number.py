@@ -1,13 +1,12 @@
 """Which number of modules to take, as far as modules exceed chance.
 
-Two rules. In *other samples*, that modules and presences were not made from, a reconstruction gets better with every true module
-and no better, or worse, with any further one. The smallest number is taken that is within one standard error of the
-best (Breiman et al. 1984), or of 1 % of it, among those whose modules all exceed chance in other samples and are not near copies of
-one another: where more modules are asked for than there are, one comes twice, as it is where it is strong and where it is
-weak, and others are chance. The paper's rule (Section
-2.3) is the *elbow* of the loss, resolved by stability; the loss is known without any module as well, so the curve begins at 0
-modules, and its elbow is where it lies deepest below the line from there to its end (Satopää et al. 2011). It serves where
-there are no other samples to look at.
+Two rules. In *other samples*, that modules and presences were not made from, a reconstruction gets better with every true
+module and no better, or worse, with any further one. The smallest number is taken that is within one standard error of the best
+(Breiman et al. 1984; widened for few splits, by Student's t), or within 1 % of it, among those whose modules all exceed chance in
+other samples and are not near copies of one another: where more modules are asked for than there are, one comes twice, as it is
+where it is strong and where it is weak, and others are chance. The paper's rule (Section 2.3) is the *elbow* of the loss, resolved
+by stability; the loss is known without any module as well, so the curve begins at 0 modules, and its elbow is where it lies
+deepest below the line from there to its end (Satopää et al. 2011). It serves where there are no other samples to look at.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy import stats
 
 if TYPE_CHECKING:
     from lava_sc._types import BoolArray, FloatArray, IntArray
@@ -154,6 +154,13 @@ def standard_errors(cosines: FloatArray, best: int) -> FloatArray:
     return np.asarray((cosines[:, [best]] - cosines).std(axis=0, ddof=1) / np.sqrt(len(cosines)))
 
 
+def _as_wide(n_errors: float, n_splits: int) -> float:
+    """Standard errors, themselves from a few splits, that are as unlikely to be exceeded as so many known ones."""
+    if n_splits == 1:
+        return n_errors  # there are no standard errors
+    return float(stats.t.ppf(stats.norm.cdf(n_errors), n_splits - 1))
+
+
 def _choosable(curve: Curve) -> BoolArray:
     """Numbers whose modules are not near copies of one another and, where there are such, all hold in other samples; else the smallest."""
     enough = curve.n_modules >= curve.fewest
@@ -180,7 +187,8 @@ def _better_by_chance(curve: Curve, at: int) -> int | None:
     if not left_out.any():
         return None
     best = int(np.where(left_out, means, -np.inf).argmax())
-    gain = max(standard_errors(curve.other_samples, at)[best], _BETTER * means[best])
+    error = _as_wide(1.0, len(curve.other_samples)) * standard_errors(curve.other_samples, at)[best]
+    gain = max(error, _BETTER * means[best])
     return int(curve.n_modules[best]) if means[best] - means[at] > gain else None
 
 
@@ -190,7 +198,8 @@ def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) 
     Standard errors of a few splits can be next to nothing by chance, so differences below ``_BETTER`` never count.
     """
     means, best = curve.other_samples.mean(axis=0), _best(curve)
-    within = np.maximum(n_errors * standard_errors(curve.other_samples, best), _BETTER * means[best])
+    errors = _as_wide(n_errors, len(curve.other_samples)) * standard_errors(curve.other_samples, best)
+    within = np.maximum(errors, _BETTER * means[best])
     near = means[best] - means <= within
     return int(np.flatnonzero(near & (of_all | _choosable(curve)))[0])
 
