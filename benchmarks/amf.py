@@ -43,11 +43,12 @@ from correlation import data_folder, mnist, n_cores, simulated
 from estimate import resident
 from scipy import sparse
 
-from lava_sc.core.amf.accelerator import accelerator_engines, resolve_device
+from lava_sc.core.amf.accelerator import accelerator_engines
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.loss import batch_loss
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

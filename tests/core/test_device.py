@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import lava_sc
-from lava_sc.core.amf import accelerator
-from lava_sc.core.amf.accelerator import resolve_device
+from lava_sc.core import device as devices
+from lava_sc.core.device import resolve_device
 
 SOURCES = str(Path(lava_sc.__file__).resolve().parents[1])
 
@@ -26,8 +26,8 @@ def hint(monkeypatch: pytest.MonkeyPatch, *, torch: bool, hinted: bool, availabl
         return available
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if torch else None)
-    monkeypatch.setattr(accelerator, "_may_have_accelerator", lambda: hinted)
-    monkeypatch.setattr(accelerator, "_available", find)
+    monkeypatch.setattr(devices, "_may_have_accelerator", lambda: hinted)
+    monkeypatch.setattr(devices, "_available", find)
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,15 @@ def test_hints_at_an_accelerator(
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(shutil, "which", lambda _: smi)
-    assert accelerator._may_have_accelerator() == expected
+    assert devices._may_have_accelerator() == expected
 
 
 def test_asking_for_a_device_imports_no_torch_where_nothing_hints_at_one() -> None:
     """Seen from outside, in a process that has not loaded anything yet."""
-    if accelerator._may_have_accelerator():
+    if devices._may_have_accelerator():
         pytest.skip("there may be an accelerator here")
     code = (
-        f"import sys; sys.path.insert(0, {SOURCES!r}); from lava_sc.core.amf.accelerator import resolve_device; "
+        f"import sys; sys.path.insert(0, {SOURCES!r}); from lava_sc.core.device import resolve_device; "
         "print(resolve_device('auto'), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,11 +13,12 @@ from lava_sc._checkpoint import identity, open_checkpoint
 from lava_sc._logging import logger, warn
 from lava_sc._slots import at_path, load, store
 from lava_sc._store import scratch_in
-from lava_sc.core.amf.accelerator import accelerator_engines, resolve_device
+from lava_sc.core.amf.accelerator import accelerator_engines
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.gamma import sweep_gamma
 from lava_sc.core.amf.runs import run_many
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.device import resolve_device
 from lava_sc.core.summary import gene_weights, presences_of_cells
 from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing
 from lava_sc.tl._chosen import chosen_number, stored_runs

@@ -14,6 +14,7 @@ from lava_sc._slots import store as write
 from lava_sc._store import new_store
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
+from lava_sc.core.correlation.plain import pair_finder
 from lava_sc.core.rehearsal import check_correlations_fit
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def locality_corr(
     max_tie_fraction: float = 0.75,
     fdr: float | None = 0.05,
     store: str | PathLike[str] | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     n_jobs: int | None = None,
     key: str = "lava",
     copy: bool = False,
@@ -77,6 +79,10 @@ def locality_corr(
     store
         Folder to write the correlations to as they come, where they would not fit into memory; see Notes. A store that is
         there is replaced.
+    device
+        Where products of scores are taken: ``"cpu"``, ``"cuda"`` (needs torch), or ``"auto"``, CUDA where there is some;
+        changes no number. It pays with many genes that are defined in a locality; with few, and within batches, the CPU
+        is used in any case.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
     key
@@ -103,7 +109,7 @@ def locality_corr(
     Raises
     ------
     ValueError
-        If localities are missing or cells were removed since, a name is unknown, values are not finite, the result would
+        If localities are missing or cells were removed since, a name is unknown, the device is not there, values are not finite, the result would
         not fit into memory, no gene is defined anywhere, or no pair passes ``fdr``.
     OSError
         If the file of a backed or lazily opened object cannot be read, or the store not written.
@@ -144,6 +150,7 @@ def locality_corr(
     _validate.one_of("method", method, ["spearman", "pearson"])
     _validate.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     _validate.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
+    _validate.one_of("device", device, ["auto", "cpu", "cuda"])
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     _validate.unique_var_names(adata)
     members = _read.locality_members(adata, key)
@@ -157,6 +164,7 @@ def locality_corr(
         "fdr": fdr,
         "covariates": [_read.covariate(adata, name) for name in covariates],
         "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
+        "find": pair_finder(device),
         "n_jobs": n_jobs,
     }
     remedy = _REMEDY if store is not None else f"{_REMEDY}, or pass store="

@@ -19,7 +19,7 @@ from tests.core.amf.accelerated import problem, state, step
 from tests.reference import amf_numpy
 
 import lava_sc
-from lava_sc.core.amf import accelerator
+from lava_sc.core import device as devices
 from lava_sc.core.amf.accelerator import accelerator_engines
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Options, fit
@@ -54,7 +54,7 @@ def engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Engines of every device and kind of kernel that can run here."""
     kernels, device = request.param.split("_")
     torch = pytest.importorskip("torch")
-    if device not in accelerator._available():
+    if device not in devices._available():
         pytest.skip(f"torch finds no {device} here")
     if kernels == "fused":
         pytest.importorskip("triton")

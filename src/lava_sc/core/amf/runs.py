@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 #: Called with the run, the epoch (both from 0) and its loss.
 Callback = Callable[[int, int, float], object]
 
+_ON_ONE_DEVICE: Final = 8  # runs side by side: cores find the starts of some while the device fits others
 _LISTEN: Final = 0.2  # seconds until an interrupt is noticed, where waiting for a queue cannot be interrupted
 
 
@@ -107,7 +108,7 @@ def run_many(
     n_jobs
         Number of threads; changes no number.
     engines
-        Where to fit, one run after the other; on the CPU when ``None``.
+        Where to fit, a few runs at a time; on the CPU when ``None``.
     callback
         Called after each epoch; it may lag behind. ``KeyboardInterrupt`` raised in it ends the runs as an interrupt does.
     keep_all
@@ -115,7 +116,9 @@ def run_many(
     checkpoint
         Keeps the states of these runs, and may hold some to go on from.
     """
-    side_by_side, threads = (1, 1) if engines is not None else share_threads(n_jobs, n_runs, target.n_blocks)
+    side_by_side, threads = share_threads(n_jobs, n_runs, target.n_blocks)
+    if engines is not None:
+        side_by_side = min(side_by_side, _ON_ONE_DEVICE)
     engines = engines or cpu_engines(target, threads)
     desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from lava_sc._logging import logger
 from lava_sc.core.amf.engine import BETA1, BETA2, FACTORS, N_STEPS, N_SUMS
 from lava_sc.core.amf.target import BLOCK
 from lava_sc.core.amf.torch_kernels import DeviceTarget, Moving, PlainKernels, Rows, Step, adam, sums_device
+from lava_sc.core.device_memory import is_out_of_memory, memory_bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from lava_sc.core.amf.torch_kernels import Kernels
 
     Work = Callable[[Kernels, int, int], torch.Tensor]
-
-# More keeps no device busier
-_MEMORY: Final = 1 << 28
-_SHARE_OF_FREE: Final = 4
 
 
 def torch_engines(target: Target, device: str, *, memory: int | None = None) -> EngineFactory:
@@ -115,7 +112,7 @@ class _Chunks:
         self._n_blocks, self.n_padded = on_device.n_blocks, on_device.n_blocks * BLOCK
         self._plain: Kernels = PlainKernels(on_device)
         self._kernels = _fused(on_device) or self._plain
-        self._memory = _memory_bound(device) if memory is None else memory
+        self._memory = memory_bound(device) if memory is None else memory
 
     def rows(self, rows: IntArray) -> Rows:
         host = np.asarray(rows, dtype=np.int64)
@@ -139,7 +136,7 @@ class _Chunks:
         try:
             return work(self._kernels, first, last)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 if last - first == 1:
                     raise _memory_error(str(self.device), f"{block_bytes / 1e6:.0f} MB to work in") from error
                 self._memory = (last - first) * block_bytes // 2
@@ -177,20 +174,6 @@ def _can_fuse(device: torch.device) -> bool:
     return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
-def _memory_bound(device: torch.device) -> int:
-    if device.type != "cuda":
-        return _MEMORY
-    return min(_MEMORY, int(torch.cuda.mem_get_info(device)[0]) // _SHARE_OF_FREE)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Apple's devices and the CPU have no exception of their own for it."""
-    found = isinstance(error, torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
-    )
-    return bool(found)
-
-
 def _warn_of_slower(device: torch.device, error: Exception) -> None:
     logger.warning("AMF goes on without fused kernels on %s, which is slower: %s", device, error)
 
@@ -206,6 +189,6 @@ def _too_little_memory(device: str, wanted: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise _memory_error(device, wanted) from error

@@ -11,7 +11,7 @@ from scipy import sparse
 from lava_sc.core._parallel import ordered_map, progress
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
-from lava_sc.core.correlation.plain import locality_scores, plain_pairs
+from lava_sc.core.correlation.plain import locality_scores, pairs_of_at_least, plain_pairs
 from lava_sc.core.correlation.pooled import batch_scores, batches_of, pooled_pairs
 from lava_sc.core.correlation.significance import significant
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
     from lava_sc.core.blocks import Block, Source
     from lava_sc.core.correlation.partial import Covariate
+    from lava_sc.core.correlation.plain import PairFinder
     from lava_sc.core.correlation.scores import Scores
     from lava_sc.core.correlation.shuffle import Null
     from lava_sc.core.correlation.significance import LocalityPairs
@@ -90,6 +91,7 @@ def locality_correlations(
     batches: IntArray | None = None,
     null: Null | None = None,
     sink: Sink | None = None,
+    find: PairFinder = pairs_of_at_least,
     n_jobs: int | None = None,
 ) -> LocalityCorrelations:
     """Correlate every pair of defined features within every locality.
@@ -114,6 +116,8 @@ def locality_correlations(
         Shuffle the features first; ``None`` takes them as they are.
     sink
         Where the rows of C go; ``None`` collects them in memory.
+    find
+        Takes the products of scores, where there are no batches.
     n_jobs
         Number of threads; changes no number.
     """
@@ -125,7 +129,7 @@ def locality_correlations(
         if batches is None:
             basis = covariate_basis(covariates, samples, ranked=ranked)
             scores = locality_scores(X, rows, basis, max_tie_fraction, ranked=ranked)
-            return plain_pairs(shuffle(scores, samples), fdr, floor)
+            return plain_pairs(shuffle(scores, samples), fdr, floor, find)
         of_locality = batches_of(batches, samples, covariates, ranked=ranked)
         parts = batch_scores(X, rows, of_locality, max_tie_fraction, ranked=ranked)
         parts = [shuffle(part, samples[one.positions]) for part, one in zip(parts, of_locality, strict=True)]

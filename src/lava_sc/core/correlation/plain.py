@@ -12,10 +12,18 @@ from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.correlation.ranks import columns_of_rows, largest_tie, rank_columns
 from lava_sc.core.correlation.scores import centred_scores, products
 from lava_sc.core.correlation.significance import LocalityPairs, possible_pairs, student_critical
+from lava_sc.core.device import resolve_device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lava_sc._types import DataMatrix, FloatArray, IntArray
     from lava_sc.core.correlation.scores import Scores
+
+    #: Positions a < b of pairs in row-major order, and their correlations, all (k,).
+    StrongPairs = tuple[IntArray, IntArray, FloatArray]
+    #: Finds the pairs of scores whose correlations are at least so strong in size, and not 0.
+    PairFinder = Callable[[Scores, float], StrongPairs]
 
 
 def locality_scores(
@@ -42,7 +50,30 @@ def locality_scores(
     return centred_scores(features, columns, ranks, defined, basis, ranked=ranked)
 
 
-def plain_pairs(scores: Scores, fdr: float | None, floor: float = np.inf) -> LocalityPairs:
+def pairs_of_at_least(scores: Scores, least: float) -> StrongPairs:
+    """See :data:`PairFinder`."""
+    found: StrongPairs = _pairs_of_at_least(products(scores), least)
+    return found
+
+
+def pair_finder(device: str) -> PairFinder:
+    """That of a device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is some.
+
+    Raises
+    ------
+    ValueError, ImportError
+        See :func:`lava_sc.core.device.resolve_device`.
+    """
+    if resolve_device(device) != "cuda":  # Apple's devices have no double precision
+        return pairs_of_at_least
+    from lava_sc.core.correlation.torch_pairs import DevicePairs
+
+    return DevicePairs("cuda")
+
+
+def plain_pairs(
+    scores: Scores, fdr: float | None, floor: float = np.inf, find: PairFinder = pairs_of_at_least
+) -> LocalityPairs:
     """Correlations of all pairs.
 
     Parameters
@@ -54,10 +85,12 @@ def plain_pairs(scores: Scores, fdr: float | None, floor: float = np.inf) -> Loc
         leaves all of them in.
     floor
         Pairs with |ρ| of at least this stay in.
+    find
+        Takes the products.
     """
     n, n_tests = scores.n_effective, n_pairs(len(scores.features))
     least = 0.0 if fdr is None else min(student_critical(fdr, n), floor)
-    a, b, rho = _pairs_of_at_least(products(scores), least)
+    a, b, rho = find(scores, least)
     null = None
     if fdr is not None:
         size = np.abs(rho)

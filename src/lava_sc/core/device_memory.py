@@ -1,0 +1,26 @@
+"""Memory of torch's devices: how much to take at once, and how to tell that it ran out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+
+# More keeps no device busier
+_MEMORY: Final = 1 << 28
+_SHARE_OF_FREE: Final = 4
+
+
+def memory_bound(device: torch.device) -> int:
+    """Bytes of temporary arrays to take at once."""
+    if device.type != "cuda":
+        return _MEMORY
+    return min(_MEMORY, int(torch.cuda.mem_get_info(device)[0]) // _SHARE_OF_FREE)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; Apple's devices and the CPU have no exception of their own for it."""
+    found = isinstance(error, torch.cuda.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
+    )
+    return bool(found)
