@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core._parallel import ordered_map
+from lava_sc.core._parallel import ordered_map, settled_libraries
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.runs import settled_libraries, share_threads
+from lava_sc.core.amf.runs import share_threads
 from lava_sc.core.amf.target import make_target, over_all_pairs
 from lava_sc.core.stability import average_module
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc.core._parallel import ordered_map, progress
+from lava_sc.core._parallel import ordered_map, progress, settled_libraries
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.explained import explained
 from lava_sc.core.amf.held_out import folds, held_out_cosines
 from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.runs import run_many, settled_libraries
+from lava_sc.core.amf.runs import run_many
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.model_selection import most_alike, silhouette_of_runs
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc.core._parallel import ordered_map, progress
+from lava_sc.core._parallel import ordered_map, progress, settled_libraries
 from lava_sc.core.amf.cpu import cpu_engines, row_sums
 from lava_sc.core.amf.engine import CH, HH
 from lava_sc.core.amf.explained import explained
 from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.runs import settled_libraries
 from lava_sc.core.amf.target import make_target, over_columns, row_norms
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from lava_sc._logging import logger
 from lava_sc._slots import GENE_MASK
 from lava_sc._slots import store as write
 from lava_sc._store import new_store
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.rehearsal import check_correlations_fit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import BoolArray
     from lava_sc.core.correlation.locality import LocalityCorrelations
@@ -41,6 +43,7 @@ def locality_corr(
     fdr: float | None = 0.05,
     store: str | PathLike[str] | None = None,
     n_jobs: int | None = None,
+    client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -79,6 +82,9 @@ def locality_corr(
         there is replaced.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
+    client
+        A ``dask.distributed.Client`` whose workers take the localities; ``None`` takes the one that is active, and threads
+        where there is none. Changes no number.
     key
         Key of the localities.
     copy
@@ -107,6 +113,8 @@ def locality_corr(
         not fit into memory, no gene is defined anywhere, or no pair passes ``fdr``.
     OSError
         If the file of a backed or lazily opened object cannot be read, or the store not written.
+    RuntimeError
+        If the cluster of the client, or its workers over the same localities again and again, are lost.
 
     Warns
     -----
@@ -158,6 +166,7 @@ def locality_corr(
         "covariates": [_read.covariate(adata, name) for name in covariates],
         "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
         "n_jobs": n_jobs,
+        "client": resolve_client(client),
     }
     remedy = _REMEDY if store is not None else f"{_REMEDY}, or pass store="
     check_correlations_fit(source, members, remedy=remedy, stored=store is not None, **options)
