@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -87,8 +87,8 @@ def spread(
     function
         Of the two parts of a task. With a client it has to be one that can be imported, and parts and results are pickled.
     tasks
-        What several tasks share, and what each has of its own. What is shared, the same object in all of them, is sent once to
-        every worker; what is not should be small.
+        What several tasks share, and what each has of its own. What is shared, the same object in all of them, is sent once, to
+        every worker that may need it; what is not should be small.
     names
         What each task is called in errors, e.g. ``"run 3"``.
     n_jobs
@@ -114,9 +114,12 @@ def as_finished(
     return _Tasks(client, function, tasks, names).as_finished()
 
 
-def n_ahead(client: Client | None) -> int:
-    """How many calls of :func:`spread` with a task or two each keep the workers busy; 0 with threads, which each call keeps."""
-    return 0 if client is None else max(_n_threads(client), 1)
+def n_ahead(client: Client | None, n_tasks: int = 1) -> int:
+    """How many calls of :func:`spread` with so many tasks each have to be under way to keep the workers busy.
+
+    0 with threads: a call begins when its results are taken.
+    """
+    return 0 if client is None else max(-(-_n_threads(client) // n_tasks), 1)
 
 
 def _n_threads(client: Client) -> int:
@@ -131,8 +134,10 @@ class _Tasks(Generic[S, T, R]):
         self, client: Client, function: Callable[[S, T], R], tasks: Sequence[tuple[S, T]], names: Sequence[str]
     ) -> None:
         self._client, self._function, self._names = client, function, names
+        uses = Counter(id(shared) for shared, _ in tasks)
+        first = {id(shared): (shared, name) for (shared, _), name in zip(tasks, names, strict=True)}
         # Kept to the end: a result that is lost with its worker is worked out again from it
-        self._sent = {id(shared): self._send(shared, name) for (shared, _), name in _first_of_each(tasks, names)}
+        self._sent = {place: self._send(*one, uses[place]) for place, one in first.items()}
         self._left = iter([(self._sent[id(shared)], own) for shared, own in tasks])
 
     def in_order(self) -> Iterator[R]:
@@ -168,10 +173,10 @@ class _Tasks(Generic[S, T, R]):
         wanted = max(_AHEAD * _n_threads(self._client), _FEWEST_AHEAD)
         under_way.extend(self._submit(*task) for task in islice(self._left, max(wanted - len(under_way), 0)))
 
-    def _send(self, shared: S, name: str) -> Future:
-        """A copy at every worker, so that none is the only one to have it."""
+    def _send(self, shared: S, name: str, n_uses: int) -> Future:
+        """Copies at as many workers as may need one, and at two at least, so that one that dies takes nothing with it."""
         with _explained(name):
-            return self._client.scatter([shared], hash=False, broadcast=True)[0]
+            return self._client.scatter([shared], hash=False, broadcast=n_uses + 1)[0]
 
     def _submit(self, shared: Future, own: T) -> Future:
         key = f"lava_sc-{self._function.__qualname__.strip('_')}-{uuid4().hex}"
@@ -185,12 +190,6 @@ class _Tasks(Generic[S, T, R]):
     def _cancel(self, under_way: Sequence[Future]) -> None:
         if under_way and _usable(self._client):
             self._client.cancel(list(under_way))
-
-
-def _first_of_each(tasks: Sequence[tuple[S, T]], names: Sequence[str]) -> list[tuple[tuple[S, T], str]]:
-    """The first task with each thing that is shared, and its name."""
-    first = {id(shared): k for k, (shared, _) in reversed(list(enumerate(tasks)))}
-    return [(tasks[k], names[k]) for k in first.values()]
 
 
 @contextmanager
