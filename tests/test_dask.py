@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import signal
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anndata as ad
 import numpy as np
 import pytest
 from scipy import sparse
 from tests.helpers import assert_same, assert_unchanged
 
 import lava_sc as lava
+from lava_sc import _cluster
 from lava_sc._slots import load
+from lava_sc.cli import main
 from lava_sc.core._tasks import ClusterError, resolve_client, spread
 from lava_sc.core.blocks import InMemory
 from lava_sc.core.correlation.locality import locality_correlations
@@ -22,7 +30,6 @@ from lava_sc.core.correlation.partial import Covariate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from anndata import AnnData
 
@@ -341,3 +348,71 @@ def test_a_client_that_is_closed(adata: AnnData, client: distributed.Client) -> 
     for step in (lava.tl.locality_corr, lava.tl.choose_n_modules):
         with pytest.raises(ValueError, match=r"^Found a client that is closed, expected a running one .*\.$"):
             step(adata, client=other)
+
+
+# the command line
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "small.h5ad"
+    lava.datasets.planted(n_cells=400, n_modules=2, n_genes=80).write_h5ad(path)
+    return path
+
+
+def run_cli(small_file: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
+    fast = ["--n-modules", "2", "--n-runs", "3", "--n-neighbors", "80"]
+    command = [sys.executable, "-m", "lava_sc", "run", str(small_file), "-o", str(out), *fast, *arguments]
+    sources = str(Path(lava.__file__).resolve().parents[1])
+    env = os.environ | {
+        "TQDM_DISABLE": "1",
+        "PYTHONPATH": os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+@pytest.mark.slow
+def test_the_command_line_starts_workers(small_file: Path, tmp_path: Path, client: distributed.Client) -> None:
+    written = []
+    for where in ([], ["--workers", "2"], ["--scheduler", client.cluster.scheduler_address]):
+        done = run_cli(small_file, tmp_path / "out.h5ad", *where)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        written.append(ad.read_h5ad(tmp_path / "out.h5ad"))
+        assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
+    for found in written[1:]:
+        assert_same(numbers(found), numbers(written[0]))
+
+
+def test_the_command_line_without_a_scheduler(small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_cluster, "_TIMEOUT", 1.0)
+            assert main(["run", str(small_file), "-o", str(tmp_path / "out.h5ad"), "--scheduler", address]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        r"lava-sc: error: Found no scheduler that answers at 'tcp://.*' within 1 seconds, expected .*; check .*\n",
+        error,
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_without_distributed(
+    small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["run", str(small_file), "-o", str(tmp_path / "out.h5ad"), "--workers", "2"]) == 2
+    assert (
+        "expected it where --workers or --scheduler is given; pip install 'lava-sc[dask]'." in capsys.readouterr().err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--workers", "2", "--scheduler", "tcp://x"], ["--workers", "0"]])
+def test_the_command_line_refuses(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "in.h5ad", "-o", "out.h5ad", *arguments])
+    assert stopped.value.code == 2
+    assert re.search("not allowed with argument|expected at least 1, found 0", capsys.readouterr().err)
