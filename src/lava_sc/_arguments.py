@@ -188,6 +188,20 @@ def _add_general(run: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="S", help="same seed, same result (default: %(default)d)"
     )
     general.add_argument("--n-jobs", type=int, metavar="J", help="threads (default: all cores)")
+    workers = general.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers", type=_at_least_one, metavar="N", help="work in N processes of one thread each; needs lava-sc[dask]"
+    )
+    workers.add_argument(
+        "--scheduler", metavar="ADDRESS", help="work at the workers of this Dask scheduler, e.g. tcp://127.0.0.1:8786"
+    )
+
+
+def _at_least_one(text: str) -> int:
+    if int(text) < 1:
+        msg = f"expected at least 1, found {text}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 def _fdr(text: str) -> float | None:

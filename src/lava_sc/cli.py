@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from lava_sc._arguments import make_parser
+from lava_sc.core._tasks import ClusterError
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return int(arguments.function(arguments) or 0)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ClusterError) as error:
         sys.stderr.write(f"lava-sc: error: {' '.join(str(error).split())}\n")
         return _USER_ERROR
     except KeyboardInterrupt:
@@ -61,6 +62,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import lava_sc as lava
     from lava_sc._checkpoint import removed_at_the_end
+    from lava_sc._cluster import connected
     from lava_sc._slots import has
 
     if arguments.dry_run:
@@ -70,17 +72,19 @@ def _run(arguments: argparse.Namespace) -> int:
         _check_output(arguments.report)
     adata = _prepared(arguments)
     with removed_at_the_end():
-        lava.tl.explain(
-            adata,
-            **_what_both_take(arguments, adata),
-            gene_symbols=arguments.gene_symbols,
-            gamma=arguments.gamma,
-            gene_sets=arguments.gene_sets,
-            obs_key=arguments.associate,
-            donor_key=arguments.donor_key,
-            checkpoint=arguments.checkpoint,
-            key_added=arguments.key,
-        )
+        with connected(arguments.workers, arguments.scheduler) as client:
+            lava.tl.explain(
+                adata,
+                **_what_both_take(arguments, adata),
+                gene_symbols=arguments.gene_symbols,
+                gamma=arguments.gamma,
+                gene_sets=arguments.gene_sets,
+                obs_key=arguments.associate,
+                donor_key=arguments.donor_key,
+                checkpoint=arguments.checkpoint,
+                client=client,
+                key_added=arguments.key,
+            )
         if arguments.name_modules and has(adata, arguments.key, "modules"):
             lava.tl.name_modules(adata, gene_symbols=arguments.gene_symbols, key=arguments.key)
         _write(adata, arguments.output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -68,3 +69,17 @@ def ordered_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int |
 def thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None, desc: str) -> list[R]:
     """All results of :func:`ordered_map`, with a progress bar."""
     return list(progress(ordered_map(function, items, n_jobs=n_jobs), desc=desc, total=len(items)))
+
+
+@contextmanager
+def settled_libraries() -> Iterator[None]:
+    """Threads and warnings of the libraries that starts of AMF use, for as long as runs go on.
+
+    Both are settings of the whole process: starts that changed them and put them back, each in its own thread, would do
+    so under one another's feet.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield

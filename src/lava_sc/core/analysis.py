@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core._parallel import ordered_map
+from lava_sc.core._parallel import settled_libraries
+from lava_sc.core._tasks import spread
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.runs import settled_libraries, share_threads
+from lava_sc.core.amf.runs import share_threads
 from lava_sc.core.amf.target import make_target, over_all_pairs
 from lava_sc.core.stability import average_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from distributed import Client
 
     from lava_sc._types import IntArray
     from lava_sc.core.amf.fit import Options
@@ -61,6 +64,8 @@ class Analysis:
         A seed for each null data set.
     n_jobs
         Number of threads; changes no number.
+    client
+        Works at the fits instead of threads.
     """
 
     null: NullData
@@ -73,6 +78,7 @@ class Analysis:
     min_localities: int
     null_seeds: Sequence[int]
     n_jobs: int | None
+    client: Client | None = None
 
     def correlations(self, members: IntArray) -> sparse.csr_matrix:
         """C of other localities."""
@@ -89,20 +95,20 @@ class Analysis:
     def fit(self, jobs: Sequence[tuple[Target, int]]) -> list[Factors]:
         """A run for each target and seed, side by side."""
         _, threads = share_threads(self.n_jobs, len(jobs), max(target.n_blocks for target, _ in jobs))
-
-        def work(job: tuple[Target, int]) -> Factors:
-            return self._fit(*job, threads)
-
+        start = self.n_modules, self.options, self.init, threads if self.client is None else 1
+        tasks, names = [(target, (*start, seed)) for target, seed in jobs], [f"run {k}" for k in range(len(jobs))]
         with settled_libraries():
-            return list(ordered_map(work, jobs, n_jobs=self.n_jobs))
+            return list(spread(_fit, tasks, names, n_jobs=self.n_jobs, client=self.client))
 
-    def _fit(self, target: Target, seed: int, threads: int) -> Factors:
-        if target.n_columns == 0:
-            nothing = sparse.csr_matrix((1, target.n_pairs))
-            return Factors(nothing, nothing, np.inf)
-        n_modules = min(self.n_modules, target.n_localities)
-        run = one_run(cpu_engines(target, threads), target, n_modules, self.options, init=self.init, seed=seed)
-        assert run.P is not None
-        assert run.M is not None
-        average = average_module(run.P, run.M)[None]
-        return Factors(over_all_pairs(run.M, target), over_all_pairs(average, target), run.quality.loss)
+
+def _fit(target: Target, start: tuple[int, Options, str, int, int]) -> Factors:
+    n_modules, options, init, threads, seed = start
+    if target.n_columns == 0:
+        nothing = sparse.csr_matrix((1, target.n_pairs))
+        return Factors(nothing, nothing, np.inf)
+    n_modules = min(n_modules, target.n_localities)
+    run = one_run(cpu_engines(target, threads), target, n_modules, options, init=init, seed=seed)
+    assert run.P is not None
+    assert run.M is not None
+    average = average_module(run.P, run.M)[None]
+    return Factors(over_all_pairs(run.M, target), over_all_pairs(average, target), run.quality.loss)

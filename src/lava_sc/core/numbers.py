@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc.core._parallel import ordered_map, progress
-from lava_sc.core.amf.cpu import cpu_engines
+from lava_sc.core._parallel import progress, settled_libraries
+from lava_sc.core._tasks import n_ahead, spread
 from lava_sc.core.amf.explained import explained
 from lava_sc.core.amf.held_out import folds, held_out_cosines
-from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.runs import run_many, settled_libraries
+from lava_sc.core.amf.runs import run_many, single_run
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.model_selection import most_alike, silhouette_of_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from distributed import Client
 
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.fit import Options
+    from lava_sc.core.amf.held_out import Fold
     from lava_sc.core.amf.run import Run
     from lava_sc.core.amf.runs import Runs
     from lava_sc.core.amf.target import Target
@@ -91,21 +94,28 @@ def squares(target: Target) -> float:
 
 
 def try_number(
-    target: Target, n_modules: int, options: Options, *, n_runs: int, seed: Any, n_jobs: int | None, **how: Any
+    target: Target,
+    n_modules: int,
+    options: Options,
+    *,
+    init: str,
+    n_runs: int,
+    seed: Any,
+    n_jobs: int | None,
+    client: Client | None = None,
 ) -> Tried:
     """Runs with one number of modules, and how well modules reproduce localities that they were not made from.
 
     Parameters
     ----------
-    target, n_modules, options, n_runs, n_jobs
+    target, n_modules, options, init, n_runs, n_jobs, client
         See :func:`lava_sc.core.amf.runs.run_many`.
     seed
         The runs are those of a generator with this seed.
-    how
-        ``init``.
     """
+    how: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
     rng = np.random.default_rng(seed)
-    found = run_many(target, n_modules, options, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True, **how)
+    found = run_many(target, n_modules, options, init=init, n_runs=n_runs, rng=rng, keep_all=True, **how)
     if found.interrupted:
         raise KeyboardInterrupt
     modules = [run.M for run in found.runs if run.M is not None]
@@ -115,14 +125,16 @@ def try_number(
     shares = explained(target, *found.factors) / squares(target)
     parts = folds(target.n_localities, N_FOLDS, rng)
     seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
-
-    def held_out(k: int) -> FloatArray:
-        return held_out_cosines(target, parts[k], n_modules, options, seed=seeds[k], **how)
-
+    tasks = [(target, (part, n_modules, options, init, s)) for part, s in zip(parts, seeds, strict=True)]
     with settled_libraries():
-        cosines = list(ordered_map(held_out, range(len(parts)), n_jobs=n_jobs))
+        cosines = list(spread(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))
     mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")
     return Tried(n_modules, replace(found, runs=runs), silhouette, alike, shares, mean)
+
+
+def _held_out(target: Target, of: tuple[Fold, int, Options, str, int]) -> FloatArray:
+    part, n_modules, options, init, seed = of
+    return held_out_cosines(target, part, n_modules, options, init=init, seed=seed)
 
 
 def fit_nulls(
@@ -131,10 +143,11 @@ def fit_nulls(
     numbers: Sequence[int],
     options: Options,
     *,
+    init: str,
     n_runs: int,
     total: float,
     n_jobs: int | None,
-    **how: Any,
+    client: Client | None = None,
 ) -> list[list[NullFit]]:
     """The same numbers of modules in null data, a list for each data set.
 
@@ -142,7 +155,7 @@ def fit_nulls(
     ----------
     null, seeds
         The null data, and which of them.
-    numbers, options
+    numbers, options, init
         Numbers of modules, and how to fit.
     n_runs
         Runs with each.
@@ -150,28 +163,30 @@ def fit_nulls(
         Σ C² of the data.
     n_jobs
         Number of threads; changes no number.
-    how
-        ``init``.
+    client
+        Works at them instead of threads, at several null data sets at a time.
     """
-    found = []
-    for seed in progress(list(seeds), desc="shuffled genes"):
+    found: list[list[NullFit]] = []
+    under_way: deque[Iterator[NullFit]] = deque()
+    at_once = 1 + n_ahead(client, len(numbers))
+    for k, seed in enumerate(progress(list(seeds), desc="shuffled genes")):
         target = make_target(null.correlations(seed))
-
-        def fit(n_modules: int, target: Target = target, seed: int = seed) -> NullFit:
-            return _fit_null(target, n_modules, options, n_runs=n_runs, seed=seed, total=total, **how)
-
-        with settled_libraries():
-            found.append(list(ordered_map(fit, numbers, n_jobs=n_jobs)))
+        tasks = [(target, (number, options, init, n_runs, seed, total)) for number in numbers]
+        names = [f"{number} modules in null data set {k}" for number in numbers]
+        under_way.append(spread(_fit_null, tasks, names, n_jobs=n_jobs, client=client))
+        del target, tasks  # what went to workers need not stay here
+        while len(under_way) >= (at_once if k + 1 < len(seeds) else 1):
+            with settled_libraries():
+                found.append(list(under_way.popleft()))
     return found
 
 
-def _fit_null(
-    target: Target, n_modules: int, options: Options, *, n_runs: int, seed: int, total: float, init: str
-) -> NullFit:
+def _fit_null(target: Target, how: tuple[int, Options, str, int, int, float]) -> NullFit:
+    n_modules, options, init, n_runs, seed, total = how
     if target.n_columns == 0:
         return _NOTHING
     seeds = np.random.default_rng(seed).integers(2**63, size=n_runs)
-    runs = [one_run(cpu_engines(target), target, n_modules, options, init=init, seed=int(s)) for s in seeds]
+    runs = [single_run(target, (n_modules, options, init, int(s))) for s in seeds]
     best = min(runs, key=lambda run: run.quality.loss)
     return NullFit(
         best.quality.loss,

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc.core._parallel import ordered_map, progress
-from lava_sc.core.amf.cpu import cpu_engines, row_sums
+from lava_sc.core._parallel import progress, settled_libraries
+from lava_sc.core._tasks import spread
+from lava_sc.core.amf.cpu import row_sums
 from lava_sc.core.amf.engine import CH, HH
 from lava_sc.core.amf.explained import explained
-from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.runs import settled_libraries
+from lava_sc.core.amf.runs import single_run
 from lava_sc.core.amf.target import make_target, over_columns, row_norms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distributed import Client
     from scipy import sparse
 
     from lava_sc._types import FloatArray, IntArray
@@ -97,6 +98,7 @@ def in_other_half(
     shuffled: bool,
     init: str,
     n_jobs: int | None,
+    client: Client | None = None,
 ) -> Replication:
     """What modules and presences of one run on either half, in turn, say of the other half.
 
@@ -114,19 +116,18 @@ def in_other_half(
         Whether to take null data, another set for each split.
     n_jobs
         Number of threads; changes no number.
+    client
+        Works at the fits instead of threads.
     """
     cosines = np.empty((len(halves), len(numbers)))
     shares: list[list[FloatArray]] = [[] for _ in numbers]
     for i, (split, seed) in enumerate(zip(progress(list(halves), desc="other cells"), seeds, strict=True)):
         first, second = (_correlations(null, members, seed if shuffled else None) for members in split)
         ways = way(first, second), way(second, first)
-        jobs = [(one, number) for number in numbers for one in ways]
-
-        def look(job: tuple[Way, int], seed: int = seed) -> tuple[FloatArray, FloatArray]:
-            return _look(*job, options, init=init, seed=seed)
-
+        tasks = [(one, (number, options, init, seed)) for number in numbers for one in ways]
+        names = [f"{number} modules in half {k} of split {i}" for number in numbers for k in range(len(ways))]
         with settled_libraries():
-            found = list(ordered_map(look, jobs, n_jobs=n_jobs))
+            found = list(spread(_look, tasks, names, n_jobs=n_jobs, client=client))
         for k in range(len(numbers)):
             there, back = found[2 * k : 2 * k + 2]
             cosines[i, k] = _mean(np.concatenate([there[0], back[0]]))
@@ -155,12 +156,13 @@ def _correlations(null: NullData, members: IntArray, seed: int | None) -> sparse
     return C if seed is None else null.moved(members, C).correlations(seed)
 
 
-def _look(way: Way, n_modules: int, options: Options, *, init: str, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Cosines of the localities, and what each module explains."""
+def _look(way: Way, start: tuple[int, Options, str, int]) -> tuple[FloatArray, FloatArray]:
+    """Cosines of the localities, and what each module explains, of one run."""
+    n_modules = start[0]
     total = float(np.square(way.norms).sum())
     if way.target.n_columns == 0 or total == 0:
         return np.zeros(int((way.norms > 0).sum())), np.zeros(n_modules)
-    run = one_run(cpu_engines(way.target), way.target, n_modules, options, init=init, seed=seed)
+    run = single_run(way.target, start)
     assert run.P is not None
     assert run.M is not None
     return cosines_of(way, run.P, run.M), explained(way.other, run.P, run.M) / total

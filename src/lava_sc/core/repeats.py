@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from lava_sc.core._parallel import progress, resolve_n_jobs
+from lava_sc.core._tasks import n_ahead
 from lava_sc.core.stability import cosines, matched_cosines, mean_absolute
 
 if TYPE_CHECKING:
@@ -146,7 +147,8 @@ def repeat_samples(
     found: list[Comparison] = []
     where = "resamples", analysis.overlap
     with progress(desc="resamples", total=len(draws)) as bar:
-        for part in _in_parts(len(draws), resolve_n_jobs(analysis.n_jobs)):
+        at_once = n_ahead(analysis.client) or resolve_n_jobs(analysis.n_jobs)
+        for part in _in_parts(len(draws), at_once):
             jobs = []
             for i in part:
                 C = analysis.correlations(draws[i])

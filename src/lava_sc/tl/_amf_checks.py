@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from lava_sc import _validate
+from lava_sc._logging import logger
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.amf.runs import share_threads
 from lava_sc.core.amf.starts import STARTS
+from lava_sc.core.device import resolve_device
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from distributed import Client
+
     from lava_sc.core.amf.target import Target
 
 _REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr) or these in a file (store of it)"
@@ -44,6 +51,31 @@ def check_arguments(
     _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
     _validate.in_range("batch_size", batch_size, 1, np.inf, integer=True)
     _validate.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
+
+
+def where_to_run(
+    device: str, client: Client | None, checkpoint: str | PathLike[str] | None
+) -> tuple[str, Client | None]:
+    """The device, and the client whose workers take the runs, ``None`` for runs in this process.
+
+    Workers fit on their CPUs and keep no states; a client that was not named gives way to what was.
+
+    Raises
+    ------
+    ValueError
+        If the device or the client cannot be used, or the client not together with what was asked for.
+    """
+    named = resolve_client(client) if client is not None else None
+    at = "cpu" if named is not None and device == "auto" else resolve_device(device)
+    found = f"device={device!r}" if at != "cpu" else None if checkpoint is None else f"checkpoint={str(checkpoint)!r}"
+    if found is None:
+        return at, named or resolve_client(None)
+    if named is not None:
+        msg = f"Found {found} with a client, expected one of them, as its workers fit on the CPU and keep no states; leave one out."
+        raise ValueError(msg)
+    if resolve_client(None) is not None:
+        logger.info("the active client is left alone: its workers fit on the CPU and keep no states")
+    return at, None
 
 
 def check_schedule(

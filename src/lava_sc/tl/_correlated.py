@@ -12,6 +12,7 @@ from lava_sc._slots import load, load_params
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import BoolArray, IntArray
     from lava_sc.core.blocks import Source
@@ -36,7 +37,7 @@ class Correlated:
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, adata: AnnData, key: str, n_jobs: int | None) -> Correlated:
+    def of(cls, adata: AnnData, key: str, n_jobs: int | None, client: Client | None = None) -> Correlated:
         """Those with which the stored correlations were made.
 
         Raises
@@ -55,6 +56,7 @@ class Correlated:
             "covariates": [_read.covariate(adata, str(name)) for name in params.get("covariates", [])],
             "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
             "n_jobs": n_jobs,
+            "client": client,
         }
         return cls(_read.source(adata, _genes(adata, key), layer=layer, use_raw=use_raw), members, options)
 

@@ -15,11 +15,14 @@ from lava_sc.tl._correlated import Correlated
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import FloatArray
 
 
-def null_data(adata: AnnData, key: str, depth_key: str | None, n_jobs: int | None) -> NullData:
+def null_data(
+    adata: AnnData, key: str, depth_key: str | None, n_jobs: int | None, client: Client | None = None
+) -> NullData:
     """What null data for the stored correlations are made from, by the arguments with which these were made.
 
     Raises
@@ -28,7 +31,7 @@ def null_data(adata: AnnData, key: str, depth_key: str | None, n_jobs: int | Non
         If correlations are missing, cells or genes were removed or genes reordered since, or depth is not in ``obs``.
     """
     floors = least_kept(load(adata, key, "C"))
-    taken = Correlated.of(adata, key, n_jobs)
+    taken = Correlated.of(adata, key, n_jobs, client)
     return NullData(taken.source, taken.members, floors, taken.options, _depth(adata, depth_key))
 
 

@@ -18,9 +18,8 @@ from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.gamma import sweep_gamma
 from lava_sc.core.amf.runs import run_many
 from lava_sc.core.amf.target import make_target
-from lava_sc.core.device import resolve_device
 from lava_sc.core.summary import gene_weights, presences_of_cells
-from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing
+from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing, where_to_run
 from lava_sc.tl._chosen import chosen_number, stored_runs
 from lava_sc.tl._runs import fields_of_runs, of_all_genes, table_of_sweep
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import SeedLike
     from lava_sc.core.amf.gamma import Sweep
@@ -56,6 +56,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     checkpoint: str | PathLike[str] | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
+    client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -113,6 +114,10 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         Seed or generator; draws the seed of each run.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
+    client
+        A ``dask.distributed.Client`` whose workers take the runs; ``None`` takes the one that is active, and threads
+        where there is none. Changes no number. ``callback`` is then called once for each run, when it has ended, and Ctrl-C keeps the
+        runs that have. Not with a ``checkpoint`` or an accelerator, to which an active client gives way.
     key
         Key of the correlations.
     copy
@@ -151,6 +156,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         there, the runs would not fit into memory, or the checkpoint is of other correlations or arguments.
     OSError
         If the checkpoint cannot be written or is damaged.
+    RuntimeError
+        If the cluster of the client, or its workers over the same run again and again, are lost.
 
     Warns
     -----
@@ -175,11 +182,11 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     n_modules = chosen_number(adata, key) if n_modules is None else n_modules
     check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
     check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
-    at = resolve_device(device)
+    at, client = where_to_run(device, client, checkpoint)
     folder = at_path(adata, key, "C")
     target = make_target(C, min_localities=min_localities, empty=np.empty if folder is None else scratch_in(folder))
     refuse_nothing(target, min_localities)
-    check_memory(target, n_modules, n_runs, n_jobs, init=init, stored=folder is not None)
+    check_memory(target, n_modules, n_runs, n_jobs if client is None else 1, init=init, stored=folder is not None)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),
@@ -201,7 +208,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     complete = found is not None
     if found is None:
         engines = None if at == "cpu" else accelerator_engines(target, at)
-        how: dict[str, Any] = {"n_jobs": n_jobs, "engines": engines, "callback": callback, "checkpoint": kept}
+        how: dict[str, Any] = {"n_jobs": n_jobs, "client": client, "engines": engines}
+        how |= {"callback": callback, "checkpoint": kept}
         found, complete = _fitted(target, params, rng, **how)
 
     adata = adata.copy() if copy else adata

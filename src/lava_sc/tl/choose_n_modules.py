@@ -10,6 +10,7 @@ import numpy as np
 from lava_sc import _validate
 from lava_sc._logging import logger, warn
 from lava_sc._slots import load, store
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import SeedLike
     from lava_sc.core.null import NullData
@@ -46,6 +48,7 @@ def choose_n_modules(
     init: Literal["nmf", "kmeans", "random"] = "nmf",
     rng: SeedLike = 0,
     n_jobs: int | None = None,
+    client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -86,6 +89,9 @@ def choose_n_modules(
         Seed or generator.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
+    client
+        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
+        threads where there is none. Changes no number.
     key
         Key of the correlations.
     copy
@@ -118,6 +124,8 @@ def choose_n_modules(
     ------
     ValueError
         If correlations are missing, cells or genes were removed since, or an argument is out of range.
+    RuntimeError
+        If the cluster of the client, or its workers over the same task again and again, are lost.
 
     Warns
     -----
@@ -141,9 +149,14 @@ def choose_n_modules(
     numbers = _numbers(n_modules, C.shape[0])
     fewest, numbers = numbers[0], sorted({max(numbers[0] - 1, 1), *numbers})
     _check_arguments(n_runs, n_permutations, n_splits, nu, gamma, init, n_jobs)
-    null, target, options = null_data(adata, key, depth_key, n_jobs), make_target(C), Options(float(nu), float(gamma))
+    client = resolve_client(client)
+    null, target, options = (
+        null_data(adata, key, depth_key, n_jobs, client),
+        make_target(C),
+        Options(float(nu), float(gamma)),
+    )
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
-    how: dict[str, Any] = {"init": init, "n_jobs": n_jobs}
+    how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "client": client}
     tried = [try_number(target, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
     others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), options=options, **how)
     found = against_chance(

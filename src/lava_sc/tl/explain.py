@@ -9,6 +9,7 @@ from lava_sc._checkpoint import removed_at_the_end
 from lava_sc._slots import all_or_nothing, load
 from lava_sc.core.amf.fit import Options
 from lava_sc.pp.select_genes import select_genes
+from lava_sc.tl._amf_checks import where_to_run
 from lava_sc.tl.amf import amf
 from lava_sc.tl.choose_n_modules import choose_n_modules
 from lava_sc.tl.localities import localities
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import BoolArray, GeneSets, SeedLike
 
@@ -50,6 +52,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     checkpoint: str | PathLike[str] | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
+    client: Client | None = None,
     key_added: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -92,6 +95,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         Seed or generator.
     n_jobs
         Number of threads, all cores when ``None``; changes no result.
+    client
+        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
+        threads where there is none. Changes no result. Not with ``checkpoint``, to which an active client gives way.
     key_added
         Key under which everything is stored.
     copy
@@ -104,7 +110,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     Raises
     ------
     ValueError
-        As the functions named above, or if ``checkpoint`` is given without ``n_modules``.
+        As the functions named above, or if ``checkpoint`` is given without ``n_modules`` or with a client.
+    RuntimeError
+        If the cluster of the client, or its workers over the same task again and again, are lost.
 
     Examples
     --------
@@ -116,7 +124,9 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
     _check_together(n_modules, checkpoint, obs_key, donor_key)
+    where_to_run("auto", client, checkpoint)
     adata = adata.copy() if copy else adata
+    where: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
     values: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "batch_key": batch_key}
     with removed_at_the_end(), all_or_nothing(adata):
         localities(
@@ -133,11 +143,11 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             which: dict[str, Any] = {"localities_key": key_added, "gene_symbols": gene_symbols}
             select_genes(adata, n_top_genes=n_top_genes, **which, **values)
         tests: dict[str, Any] = {"covariates": covariates, "fdr": fdr}
-        locality_corr(adata, mask_var=mask_var, **values, **tests, n_jobs=n_jobs, key=key_added)
+        locality_corr(adata, mask_var=mask_var, **values, **tests, **where, key=key_added)
         if n_modules is None:
-            n_modules = _chosen(adata, n_runs, gamma, rng=rng, n_jobs=n_jobs, key=key_added)
+            n_modules = _chosen(adata, n_runs, gamma, rng=rng, **where, key=key_added)
         if n_modules is not None:
-            how: dict[str, Any] = {"checkpoint": checkpoint, "rng": rng, "n_jobs": n_jobs}
+            how: dict[str, Any] = {"checkpoint": checkpoint, "rng": rng, **where}
             amf(adata, n_modules, gamma=gamma, n_runs=n_runs, **how, key=key_added)
             _interpret(adata, gene_sets, gene_symbols, obs_key, donor_key, rng=rng, key=key_added)
     return adata if copy else None

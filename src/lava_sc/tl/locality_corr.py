@@ -12,6 +12,7 @@ from lava_sc._logging import logger
 from lava_sc._slots import GENE_MASK
 from lava_sc._slots import store as write
 from lava_sc._store import new_store
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.correlation.plain import pair_finder
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import BoolArray
     from lava_sc.core.correlation.locality import LocalityCorrelations
@@ -43,6 +45,7 @@ def locality_corr(
     store: str | PathLike[str] | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     n_jobs: int | None = None,
+    client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -82,9 +85,12 @@ def locality_corr(
     device
         Where products of scores are taken: ``"cpu"``, ``"cuda"`` (needs torch), or ``"auto"``, CUDA where there is some;
         changes no number. It pays with many genes that are defined in a locality; with few, and within batches, the CPU
-        is used in any case.
+        is used in any case, and with a client by default.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
+    client
+        A ``dask.distributed.Client`` whose workers take the localities; ``None`` takes the one that is active, and threads
+        where there is none. Changes no number.
     key
         Key of the localities.
     copy
@@ -113,6 +119,8 @@ def locality_corr(
         not fit into memory, no gene is defined anywhere, or no pair passes ``fdr``.
     OSError
         If the file of a backed or lazily opened object cannot be read, or the store not written.
+    RuntimeError
+        If the cluster of the client, or its workers over the same localities again and again, are lost.
 
     Warns
     -----
@@ -158,14 +166,16 @@ def locality_corr(
     covariates = [covariates] if isinstance(covariates, str) else list(covariates or [])
     source = _read.source(adata, mask, layer=layer, use_raw=use_raw)
     _validate.warn_about_values(source.head(_validate.SAMPLED_ROWS), _read.matrix_name(layer, use_raw=use_raw))
+    workers = resolve_client(client)
     options: dict[str, Any] = {
         "ranked": method == "spearman",
         "max_tie_fraction": max_tie_fraction,
         "fdr": fdr,
         "covariates": [_read.covariate(adata, name) for name in covariates],
         "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
-        "find": pair_finder(device),
+        "find": pair_finder("cpu" if workers is not None and device == "auto" else device),
         "n_jobs": n_jobs,
+        "client": workers,
     }
     remedy = _REMEDY if store is not None else f"{_REMEDY}, or pass store="
     check_correlations_fit(source, members, remedy=remedy, stored=store is not None, **options)

@@ -10,6 +10,7 @@ import pandas as pd
 from lava_sc import _validate
 from lava_sc._logging import logger
 from lava_sc._slots import load, store
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.amf.explained import explained
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.decoys import false_discoveries, weights_with_decoys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from distributed import Client
     from scipy import sparse
 
     from lava_sc._types import FloatArray, SeedLike
@@ -40,6 +42,7 @@ def module_evidence(
     depth_key: str | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
+    client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -66,6 +69,9 @@ def module_evidence(
         Seed or generator.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
+    client
+        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
+        threads where there is none. Changes no number.
     key
         Key of the modules.
     copy
@@ -90,6 +96,8 @@ def module_evidence(
     ------
     ValueError
         If modules are missing or those of another object, cells or genes were removed since, or an argument is out of range.
+    RuntimeError
+        If the cluster of the client, or its workers over the same task again and again, are lost.
 
     Notes
     -----
@@ -111,8 +119,9 @@ def module_evidence(
     _check_arguments(n_permutations, n_decoys, threshold, n_jobs)
     arguments = arguments_of_fit(adata, key, "lava_sc.tl.module_evidence")
     options = options_of_amf(adata, key, arguments)
-    how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs}
-    null, target = null_data(adata, key, depth_key, n_jobs), make_target(load(adata, key, "C"))
+    client = resolve_client(client)
+    how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs, "client": client}
+    null, target = null_data(adata, key, depth_key, n_jobs, client), make_target(load(adata, key, "C"))
     generator = np.random.default_rng(rng)
     seeds, seeds_of_decoys = ([int(s) for s in generator.integers(2**63, size=n)] for n in (n_permutations, n_decoys))
     n_modules, total = int(arguments["n_modules"]), squares(target)

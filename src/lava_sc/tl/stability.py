@@ -10,6 +10,7 @@ import pandas as pd
 from lava_sc import _read, _validate
 from lava_sc._logging import logger
 from lava_sc._slots import load, load_params, store
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.analysis import Analysis
 from lava_sc.core.rehearsal import check_correlations_fit
 from lava_sc.core.repeats import N_NULLS, PARTS, repeat_placements, repeat_runs, repeat_samples
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
+    from distributed import Client
 
     from lava_sc._types import IntArray, SeedLike
     from lava_sc.tl._again import Placing
@@ -41,6 +43,7 @@ def stability(
     depth_key: str | None = None,
     rng: SeedLike = 0,
     n_jobs: int | None = None,
+    client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
 ) -> AnnData | None:
@@ -83,6 +86,9 @@ def stability(
         Seed or generator.
     n_jobs
         Number of threads, all cores when ``None``; changes no number.
+    client
+        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
+        threads where there is none. Changes no number.
     key
         Key of the modules.
     copy
@@ -107,6 +113,8 @@ def stability(
     ValueError
         If modules are missing or those of another object, cells or genes were removed since, an argument is out of range, the correlations of the
         largest overlap would not fit into memory, or there are fewer than three donors.
+    RuntimeError
+        If the cluster of the client, or its workers over the same task again and again, are lost.
 
     Notes
     -----
@@ -136,7 +144,7 @@ def stability(
     donors = None if donor_key is None else _donors(adata, donor_key)
     again = placing(adata, key, n_jobs)
     chosen = _overlaps(overlaps, again)
-    analysis = _analysis(adata, key, modules, depth_key, seeds[0], n_jobs)
+    analysis = _analysis(adata, key, modules, depth_key, seeds[0], n_jobs=n_jobs, client=resolve_client(client))
     draws = _draws(again, donors, n_resamples, seeds[1])
     placements = _placements(again, analysis, chosen, n_placements, seeds[2])
 
@@ -206,10 +214,10 @@ def _overlaps(overlaps: Sequence[float] | None, again: Placing) -> list[float]:
     return sorted({again.overlap, *map(float, overlaps)})
 
 
-def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, seed: int, n_jobs: int | None) -> Analysis:
+def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, seed: int, **where: Any) -> Analysis:
     params = arguments_of_fit(adata, key, "lava_sc.tl.stability")
     return Analysis(
-        null=null_data(adata, key, depth_key, n_jobs),
+        null=null_data(adata, key, depth_key, **where),
         C=load(adata, key, "C"),
         modules=modules,
         overlap=float(load_params(adata, key, "localities")["overlap"]),
@@ -218,7 +226,7 @@ def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, see
         init=str(params["init"]),
         min_localities=int(params["min_localities"]),
         null_seeds=_seeds(seed, N_NULLS),
-        n_jobs=n_jobs,
+        **where,
     )
 
 

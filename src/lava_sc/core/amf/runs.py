@@ -5,26 +5,25 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from threadpoolctl import threadpool_limits
-
-from lava_sc.core._parallel import progress, resolve_n_jobs
+from lava_sc.core._parallel import progress, resolve_n_jobs, settled_libraries
+from lava_sc.core._tasks import as_finished
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Stop
 from lava_sc.core.amf.record import Record
 from lava_sc.core.amf.run import one_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from concurrent.futures import Future
 
     import numpy as np
+    from distributed import Client
     from tqdm import tqdm
 
     from lava_sc._types import FloatArray
@@ -88,6 +87,7 @@ def run_many(
     callback: Callback | None = None,
     keep_all: bool = False,
     checkpoint: Checkpoint | None = None,
+    client: Client | None = None,
 ) -> Runs:
     """Runs from independent starts.
 
@@ -115,7 +115,17 @@ def run_many(
         Keep P and M of all runs, not of the best only.
     checkpoint
         Keeps the states of these runs, and may hold some to go on from.
+    client
+        Its workers take a run each, with one thread; ``engines`` and ``checkpoint`` are not for them. The callback is called once
+        for each run, when it has ended. An interrupt keeps the runs that have ended, and is raised where there is none.
     """
+    seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
+    if client is not None:
+        desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
+        own = [(n_modules, options, init, seed) for seed in seeds]
+        names = [f"run {k} with {n_modules} modules" for k in range(n_runs)]
+        desk.collect(as_finished(single_run, [(target, one) for one in own], names, client=client))
+        return desk.result()
     side_by_side, threads = share_threads(n_jobs, n_runs, target.n_blocks)
     if engines is not None:
         side_by_side = min(side_by_side, _ON_ONE_DEVICE)
@@ -129,23 +139,14 @@ def run_many(
             desk.finish(k, one_run(engines, target, n_modules, options, seed=seed, **how))
 
     with settled_libraries(), ThreadPoolExecutor(side_by_side) as pool:
-        seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
         desk.serve([pool.submit(work, k, seed) for k, seed in enumerate(seeds)])
     return desk.result()
 
 
-@contextmanager
-def settled_libraries() -> Iterator[None]:
-    """Threads and warnings of the libraries that starts use, for as long as runs go on.
-
-    Both are settings of the whole process: starts that changed them and put them back, each in its own thread, would do
-    so under one another's feet.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings(), threadpool_limits(limits=1):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
+def single_run(target: Target, start: tuple[int, Options, str, int]) -> Run:
+    """One run in one thread, of a number of modules, options, a kind of start and a seed."""
+    n_modules, options, init, seed = start
+    return one_run(cpu_engines(target), target, n_modules, options, init=init, seed=seed)
 
 
 class _Desk:
@@ -157,7 +158,8 @@ class _Desk:
         self._events: queue.SimpleQueue[tuple[int, int, float] | None] = queue.SimpleQueue()
         self._runs: dict[int, Run] = {}
         self._lock = threading.Lock()
-        self._n_modules, self._n_runs, self._callback, self._keep_all = n_modules, n_runs, callback, keep_all
+        self._what = f"AMF, {n_modules} modules"
+        self._n_runs, self._callback, self._keep_all = n_runs, callback, keep_all
 
     def watch(self, k: int, n_epochs: int = 0) -> Callable[[float], None]:
         """What the fit of run ``k`` calls after each epoch, some of which may be over."""
@@ -183,7 +185,7 @@ class _Desk:
         for future in futures:
             future.add_done_callback(lambda _: self._events.put(None))
         left = len(futures)
-        with progress(desc=f"AMF, {self._n_modules} modules", total=self._n_runs) as bar:
+        with progress(desc=self._what, total=self._n_runs) as bar:
             while left:
                 try:
                     left -= self._next_event(bar)
@@ -199,6 +201,20 @@ class _Desk:
                     self.closing.set()
         for future in futures:
             future.result()
+
+    def collect(self, found: Generator[tuple[int, Run]]) -> None:
+        """Take in runs that end elsewhere, until the last one or an interrupt."""
+        try:
+            with closing(found), progress(desc=self._what, total=self._n_runs) as bar:
+                for k, run in found:
+                    self.finish(k, run)
+                    bar.update()
+                    if self._callback is not None:
+                        self._callback(k, run.n_epochs - 1, run.quality.loss)
+        except KeyboardInterrupt:
+            if not self._runs:
+                raise
+            self._interrupted = True
 
     def _next_event(self, bar: tqdm[object]) -> bool:
         """Whether it was the end of a run."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core._parallel import ordered_map, progress
+from lava_sc.core._parallel import progress
+from lava_sc.core._tasks import spread
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
 from lava_sc.core.correlation.plain import locality_scores, pairs_of_at_least, plain_pairs
@@ -18,8 +19,10 @@ from lava_sc.core.correlation.significance import significant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from distributed import Client
+
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
-    from lava_sc.core.blocks import Block, Source
+    from lava_sc.core.blocks import Source
     from lava_sc.core.correlation.partial import Covariate
     from lava_sc.core.correlation.plain import PairFinder
     from lava_sc.core.correlation.scores import Scores
@@ -71,13 +74,41 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A few localities: the matrix of their block, their rows in it, and which samples these are."""
+class _How:
+    """How pairs are correlated and which are kept: the arguments of :func:`locality_correlations`."""
+
+    n_features: int
+    ranked: bool
+    max_tie_fraction: float
+    fdr: float | None
+    covariates: Sequence[Covariate]
+    batches: IntArray | None
+    null: Null | None
+    find: PairFinder
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What the localities of a block are correlated from: their samples, in the matrix of the block and among all."""
 
     X: DataMatrix
-    localities: list[int]
+    localities: IntArray
     rows: IntArray
     samples: IntArray
+    how: _How
+
+    def rows_of(self, part: slice) -> list[_Row]:
+        """What some of the localities contribute."""
+        pairs = [self._pairs_of(k) for k in range(part.start, part.stop)]
+        kept = pairs if self.how.fdr is None else significant(pairs, self.how.fdr)
+        return [_row(one, self.how.n_features) for one in kept]
+
+    def _pairs_of(self, k: int) -> LocalityPairs:
+        try:
+            return _pairs_of(self.X, int(self.localities[k]), self.rows[k], self.samples[k], self.how)
+        except Exception as error:
+            error.add_note(f"This was in locality {self.localities[k]}.")
+            raise
 
 
 def locality_correlations(
@@ -93,6 +124,7 @@ def locality_correlations(
     sink: Sink | None = None,
     find: PairFinder = pairs_of_at_least,
     n_jobs: int | None = None,
+    client: Client | None = None,
 ) -> LocalityCorrelations:
     """Correlate every pair of defined features within every locality.
 
@@ -120,38 +152,41 @@ def locality_correlations(
         Takes the products of scores, where there are no batches.
     n_jobs
         Number of threads; changes no number.
+    client
+        Works at the localities instead of threads; each block is sent to every worker once.
     """
     n_features = source.shape[1] if null is None else null.shuffle.features_of(source.shape[1])
     fdr = None if fdr is not None and fdr >= 1 else fdr  # no p-value is too large
-
-    def pairs_of(X: DataMatrix, locality: int, rows: IntArray, samples: IntArray) -> LocalityPairs:
-        shuffle, floor = (_as_it_is, np.inf) if null is None else (null.shuffle, null.floors[locality])
-        if batches is None:
-            basis = covariate_basis(covariates, samples, ranked=ranked)
-            scores = locality_scores(X, rows, basis, max_tie_fraction, ranked=ranked)
-            return plain_pairs(shuffle(scores, samples), fdr, floor, find)
-        of_locality = batches_of(batches, samples, covariates, ranked=ranked)
-        parts = batch_scores(X, rows, of_locality, max_tie_fraction, ranked=ranked)
-        parts = [shuffle(part, samples[one.positions]) for part, one in zip(parts, of_locality, strict=True)]
-        return pooled_pairs(parts, fdr, floor)
-
-    def rows_of(task: _Task) -> list[_Row]:
-        parts = zip(task.localities, task.rows, task.samples, strict=True)
-        pairs = [pairs_of(task.X, *one) for one in parts]
-        return [_row(kept, n_features) for kept in (pairs if fdr is None else significant(pairs, fdr))]
-
+    how = _How(n_features, ranked, max_tie_fraction, fdr, covariates, batches, null, find)
     found: dict[int, _Row] = {}
     n_kept = np.zeros(len(members), dtype=np.int64)
     with progress(desc="locality correlations", total=len(members)) as bar:
         for block in source.blocks(members):
-            tasks = _tasks(block, members)
-            for task, rows in zip(tasks, ordered_map(rows_of, tasks, n_jobs=n_jobs), strict=True):
-                n_kept[task.localities] = [len(row.columns) for row in rows]
-                left = rows if sink is None else _passed_on(sink, task.localities, rows)
-                found.update(zip(task.localities, left, strict=True))
+            ground = _Ground(block.X, block.localities, block.members, members[block.localities], how)
+            parts = _parts(len(block.localities))
+            tasks, names = [(ground, part) for part in parts], [_name(block.localities[part]) for part in parts]
+            results = spread(_Ground.rows_of, tasks, names, n_jobs=n_jobs, client=client)
+            for part, rows in zip(parts, results, strict=True):
+                localities = block.localities[part].tolist()
+                n_kept[localities] = [len(row.columns) for row in rows]
+                left = rows if sink is None else _passed_on(sink, localities, rows)
+                found.update(zip(localities, left, strict=True))
                 bar.update(len(rows))
-            del block, tasks, task, rows, left  # lets go of the matrix before the next one is read
+            del block, ground, tasks, results, rows, left  # lets go of the matrix before the next one is read
     return _assemble([found.pop(i) for i in range(len(members))], n_features, n_kept, sink)
+
+
+def _pairs_of(X: DataMatrix, locality: int, rows: IntArray, samples: IntArray, how: _How) -> LocalityPairs:
+    null, ranked = how.null, how.ranked
+    shuffle, floor = (_as_it_is, np.inf) if null is None else (null.shuffle, null.floors[locality])
+    if how.batches is None:
+        basis = covariate_basis(how.covariates, samples, ranked=ranked)
+        scores = locality_scores(X, rows, basis, how.max_tie_fraction, ranked=ranked)
+        return plain_pairs(shuffle(scores, samples), how.fdr, floor, how.find)
+    of_locality = batches_of(how.batches, samples, how.covariates, ranked=ranked)
+    parts = batch_scores(X, rows, of_locality, how.max_tie_fraction, ranked=ranked)
+    parts = [shuffle(part, samples[one.positions]) for part, one in zip(parts, of_locality, strict=True)]
+    return pooled_pairs(parts, how.fdr, floor)
 
 
 def _passed_on(sink: Sink, localities: list[int], rows: list[_Row]) -> list[_Row]:
@@ -165,14 +200,14 @@ def _as_it_is(scores: Scores, samples: IntArray) -> Scores:  # noqa: ARG001
     return scores
 
 
-def _tasks(block: Block, members: IntArray) -> list[_Task]:
+def _parts(n_localities: int) -> list[slice]:
     """A few localities each; how many does not follow the number of workers, so no number can."""
-    starts = range(0, len(block.localities), LOCALITIES_AT_ONCE)
-    parts = [slice(start, start + LOCALITIES_AT_ONCE) for start in starts]
-    return [
-        _Task(block.X, block.localities[part].tolist(), block.members[part], members[block.localities[part]])
-        for part in parts
-    ]
+    starts = range(0, n_localities, LOCALITIES_AT_ONCE)
+    return [slice(start, min(start + LOCALITIES_AT_ONCE, n_localities)) for start in starts]
+
+
+def _name(localities: IntArray) -> str:
+    return f"localities {', '.join(map(str, localities))}" if len(localities) > 1 else f"locality {localities[0]}"
 
 
 def _row(pairs: LocalityPairs, n_features: int) -> _Row:

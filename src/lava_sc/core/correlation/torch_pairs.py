@@ -47,6 +47,10 @@ class DevicePairs:
         self._fewest = fewest
         self._turns = threading.Semaphore(_AT_ONCE)
 
+    def __reduce__(self) -> tuple[type[DevicePairs], tuple[str]]:
+        """Another process has memory of its own, and turns."""
+        return DevicePairs, (str(self._device),)
+
     def __call__(self, scores: Scores, least: float) -> StrongPairs:
         """Positions of the pairs, and their correlations."""
         n_features = len(scores.features)

@@ -1,0 +1,250 @@
+"""Independent tasks: over threads or, where there is a Dask cluster, at its workers. The results do not depend on which."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter, deque
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from uuid import uuid4
+
+from lava_sc.core._parallel import ordered_map, settled_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from distributed import Client, Future
+
+S = TypeVar("S")
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Tasks under way for each thread of the workers: one that it works on, and one that it finds when it is done.
+_AHEAD: Final = 2
+_FEWEST_AHEAD: Final = 8  # so that a cluster that grows with its work sees that there is some
+
+
+class ClusterError(RuntimeError):
+    """Workers or data of a cluster are lost: nothing is wrong with the input, and the same call may succeed."""
+
+
+def resolve_client(client: Client | None) -> Client | None:
+    """The client that tasks go to: the one that is given, else the one that is active, ``None`` for threads.
+
+    A process that has not imported ``distributed`` has no client, so that nothing is imported to find that out. A task of a cluster
+    does not hand on its work to the same cluster, whose threads may all be waiting like this one.
+
+    Raises
+    ------
+    ValueError
+        If the one that is given is no client, is closed, or belongs to an event loop.
+    """
+    distributed: Any = sys.modules.get("distributed")
+    if client is None:
+        return None if distributed is None else _active(distributed)
+    if distributed is None or not isinstance(client, distributed.Client):
+        msg = f"Found client of type {type(client).__name__}, expected a dask.distributed.Client; pass one or leave it out."
+        raise ValueError(msg)
+    if not _usable(client):
+        found = "an asynchronous client" if client.asynchronous else f"a client that is {client.status}"
+        msg = f"Found {found}, expected a running one that waits for its results; connect another or leave client out."
+        raise ValueError(msg)
+    return client
+
+
+def _active(distributed: Any) -> Client | None:
+    try:
+        distributed.get_worker()
+    except ValueError:
+        pass
+    else:
+        return None  # this is a task of a cluster
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return None
+    return client if _usable(client) else None
+
+
+def _usable(client: Client) -> bool:
+    return client.status == "running" and not client.asynchronous
+
+
+def spread(
+    function: Callable[[S, T], R],
+    tasks: Sequence[tuple[S, T]],
+    names: Sequence[str],
+    *,
+    n_jobs: int | None,
+    client: Client | None,
+) -> Iterator[R]:
+    """What a function gives for each task, in the order of the tasks.
+
+    Parameters
+    ----------
+    function
+        Of the two parts of a task. With a client it has to be one that can be imported, and parts and results are pickled.
+    tasks
+        What several tasks share, and what each has of its own. What is shared, the same object in all of them, is sent once, to
+        every worker that may need it; what is not should be small.
+    names
+        What each task is called in errors, e.g. ``"run 3"``.
+    n_jobs
+        Number of threads; of no account with a client.
+    client
+        Begins at once with as many tasks as its workers have use for, and goes on as their results are taken.
+
+    Raises
+    ------
+    ClusterError
+        If workers die over a task again and again, or the cluster is lost. Whatever the function raises comes out as it is, with a
+        note that names the task.
+    """
+    if client is None:
+        return ordered_map(lambda task: function(*task), tasks, n_jobs=n_jobs)
+    return _Tasks(client, function, tasks, names).in_order()
+
+
+def as_finished(
+    function: Callable[[S, T], R], tasks: Sequence[tuple[S, T]], names: Sequence[str], *, client: Client
+) -> Generator[tuple[int, R]]:
+    """Position and result of each task of :func:`spread` as it ends; all are handed to the client at once."""
+    return _Tasks(client, function, tasks, names).as_finished()
+
+
+def n_ahead(client: Client | None, n_tasks: int = 1) -> int:
+    """How many calls of :func:`spread` with so many tasks each have to be under way to keep the workers busy.
+
+    0 with threads: a call begins when its results are taken.
+    """
+    return 0 if client is None else max(-(-_n_threads(client) // n_tasks), 1)
+
+
+def _n_threads(client: Client) -> int:
+    with _explained("tasks"):
+        return int(sum(client.nthreads().values()))
+
+
+class _Tasks(Generic[S, T, R]):
+    """Tasks at the workers of a cluster. Those that nobody waits for any more are cancelled."""
+
+    def __init__(
+        self, client: Client, function: Callable[[S, T], R], tasks: Sequence[tuple[S, T]], names: Sequence[str]
+    ) -> None:
+        self._client, self._function, self._names = client, function, names
+        uses = Counter(id(shared) for shared, _ in tasks)
+        first = {id(shared): (shared, name) for (shared, _), name in zip(tasks, names, strict=True)}
+        # Kept to the end: a result that is lost with its worker is worked out again from it
+        self._sent = {place: self._send(*one, uses[place]) for place, one in first.items()}
+        self._left = iter([(self._sent[id(shared)], own) for shared, own in tasks])
+
+    def in_order(self) -> Iterator[R]:
+        """All results; the first tasks begin now."""
+        under_way: deque[Future] = deque()
+        self._keep_busy(under_way)
+        return self._in_order(under_way)
+
+    def _in_order(self, under_way: deque[Future]) -> Iterator[R]:
+        try:
+            for name in self._names:
+                found = self._result(under_way[0], name)
+                under_way.popleft()
+                self._keep_busy(under_way)
+                yield found
+        finally:
+            self._cancel(under_way)
+
+    def as_finished(self) -> Generator[tuple[int, R]]:
+        """All results with the positions of their tasks."""
+        from distributed import as_completed
+
+        under_way = [self._submit(*task) for task in self._left]
+        places = {future.key: k for k, future in enumerate(under_way)}
+        try:
+            for future in as_completed(under_way, loop=self._client.loop):
+                k = places[future.key]
+                yield k, self._result(future, self._names[k])
+        finally:
+            self._cancel(under_way)
+
+    def _keep_busy(self, under_way: deque[Future]) -> None:
+        wanted = max(_AHEAD * _n_threads(self._client), _FEWEST_AHEAD)
+        under_way.extend(self._submit(*task) for task in islice(self._left, max(wanted - len(under_way), 0)))
+
+    def _send(self, shared: S, name: str, n_uses: int) -> Future:
+        """Copies at as many workers as may need one, and at two at least, so that one that dies takes nothing with it."""
+        with _explained(name):
+            return self._client.scatter([shared], hash=False, broadcast=n_uses + 1)[0]
+
+    def _submit(self, shared: Future, own: T) -> Future:
+        key = f"lava_sc-{self._function.__qualname__.strip('_')}-{uuid4().hex}"
+        return self._client.submit(perform, self._function, shared, own, key=key, pure=False)
+
+    def _result(self, future: Future, name: str) -> R:
+        with _explained(name):
+            found: R = future.result()
+        return found
+
+    def _cancel(self, under_way: Sequence[Future]) -> None:
+        if under_way and _usable(self._client):
+            self._client.cancel(list(under_way))
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Say which task an error is of, and what to do where it is the cluster that failed."""
+    from distributed import KilledWorker
+    from distributed.client import CancelledError
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except KilledWorker as error:
+        msg = (
+            f"Found that {error.allowed_failures + 1} workers died over {name}, expected one that lives to its end; give the workers more "
+            f"memory, or look into their logs for what ended them."
+        )
+        raise ClusterError(msg) from error
+    except (CancelledError, CommClosedError, TimeoutError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = (
+            f"Found that the cluster lost {name} ({reason}), expected a scheduler that answers and at least one worker that lives; start the "
+            f"cluster again, with more memory if workers ran out of it, and call this again."
+        )
+        raise ClusterError(msg) from error
+    except Exception as error:
+        error.add_note(f"This was in {name}.")
+        raise
+
+
+def perform(function: Callable[[S, T], R], shared: S, own: T) -> R:
+    """One task, at a worker."""
+    with _SETTLED:
+        return function(shared, own)
+
+
+class _Settled:
+    """The libraries' threads held to one and their warnings settled, from the first of the tasks side by side to the last.
+
+    Both are settings of the whole process, in which a worker may have several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_tasks, self._settings = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_tasks == 0:
+                self._settings.enter_context(settled_libraries())
+            self._n_tasks += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_tasks -= 1
+            if self._n_tasks == 0:
+                self._settings.close()
+
+
+_SETTLED: Final = _Settled()

@@ -1,0 +1,418 @@
+"""Work at the processes of a Dask cluster: the same numbers to the bit, whoever dies, and errors that say where."""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+import numpy as np
+import pytest
+from scipy import sparse
+from tests.helpers import assert_same, assert_unchanged
+
+import lava_sc as lava
+from lava_sc import _cluster
+from lava_sc._slots import load
+from lava_sc.cli import main
+from lava_sc.core._tasks import ClusterError, resolve_client, spread
+from lava_sc.core.blocks import InMemory
+from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.partial import Covariate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from anndata import AnnData
+
+distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[distributed.Client]:
+    """Three processes."""
+    with (
+        distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def adata(stages: Mapping[str, AnnData]) -> AnnData:
+    return stages["locality_corr"].copy()
+
+
+@pytest.fixture(scope="module")
+def explained_toy(stages: Mapping[str, AnnData]) -> AnnData:
+    return stages["amf"].copy()
+
+
+def numbers(adata: AnnData) -> dict[str, Any]:
+    """All results of the steps but how long they took."""
+    found = {name: value for name, value in adata.uns["lava"].items() if name != "params"}
+    for name in ("runs", "n_modules_runs"):
+        table = found.get(name)
+        if name == "n_modules_runs" and table is not None:
+            found[name] = {k: v for k, v in table.items() if k != "runs"} | {
+                "runs": table["runs"].drop(columns="seconds")
+            }
+        elif table is not None:
+            found[name] = table.drop(columns="seconds")
+    return found
+
+
+CORRELATIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "covariates": {"covariates": ["total_counts", "region"]},
+    "batches": {"batch_key": "region", "covariates": "total_counts"},
+    "all pairs": {"fdr": None, "method": "pearson"},
+}
+
+
+@pytest.mark.parametrize("arguments", CORRELATIONS.values(), ids=CORRELATIONS)
+def test_correlations_are_the_same(adata: AnnData, client: distributed.Client, arguments: dict[str, Any]) -> None:
+    expected = lava.tl.locality_corr(adata, **arguments, n_jobs=1, copy=True)
+    lava.tl.locality_corr(adata, **arguments, client=client)
+    assert_same(numbers(adata), numbers(expected))
+
+
+def test_rows_go_to_a_store(adata: AnnData, client: distributed.Client, tmp_path: Path) -> None:
+    expected = adata.uns["lava"]["C"]
+    lava.tl.locality_corr(adata, store=tmp_path / "C.zarr", client=client)
+    assert_same(load(adata, "lava", "C"), expected)
+    in_memory = lava.tl.amf(adata, 2, n_runs=2, copy=True, n_jobs=1)
+    lava.tl.amf(adata, 2, n_runs=2, client=client)
+    assert_same(numbers(adata), numbers(in_memory))
+
+
+@pytest.mark.filterwarnings("ignore:With no gamma up to 100")
+@pytest.mark.parametrize("arguments", [{}, {"init": "random", "min_localities": 2}, {"gamma": "auto"}])
+def test_modules_are_the_same(adata: AnnData, client: distributed.Client, arguments: dict[str, Any]) -> None:
+    expected = lava.tl.amf(adata, 2, n_runs=4, n_jobs=2, **arguments, copy=True)
+    called = []
+    lava.tl.amf(adata, 2, n_runs=4, client=client, callback=lambda *what: called.append(what), **arguments)
+    assert_same(numbers(adata), numbers(expected))
+    runs = adata.uns["lava"]["runs"]
+    of_the_last = sorted(called[-4:])
+    assert [(k, epoch) for k, epoch, _ in of_the_last] == [(k, n - 1) for k, n in enumerate(runs["n_epochs"])]
+    np.testing.assert_array_equal([loss for *_, loss in of_the_last], runs["loss"])
+
+
+FURTHER_STEPS: dict[str, Callable[..., Any]] = {
+    "choose_n_modules": lambda adata, **how: lava.tl.choose_n_modules(
+        adata, [2, 3], n_runs=2, n_permutations=5, n_splits=2, init="kmeans", **how
+    ),
+    "module_evidence": lambda adata, **how: lava.tl.module_evidence(adata, n_permutations=6, n_decoys=1, **how),
+    "stability": lambda adata, **how: lava.tl.stability(adata, n_placements=2, n_runs=2, n_resamples=4, **how),
+    "explain": lambda adata, **how: lava.tl.explain(adata, 2, use_rep="umap", n_neighbors=60, n_runs=2, **how),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Number of modules")
+@pytest.mark.parametrize("step", FURTHER_STEPS)
+def test_further_steps_are_the_same(explained_toy: AnnData, client: distributed.Client, step: str) -> None:
+    found = explained_toy.copy(), explained_toy.copy()
+    for adata, how in zip(found, ({"n_jobs": 2}, {"client": client}), strict=True):
+        FURTHER_STEPS[step](adata, **how)
+    assert_same(numbers(found[1]), numbers(found[0]))
+
+
+# who dies
+
+
+class Killing:
+    """Takes rows in, and kills a worker that has work when the first one comes."""
+
+    def __init__(self, client: distributed.Client) -> None:
+        self.client, self.rows, self.killed = client, {}, 0
+
+    def add(self, row: int, columns: np.ndarray, values: np.ndarray) -> None:
+        if not self.killed:
+            self.killed = kill_one_at_work(self.client)
+        self.rows[row] = (columns, values)
+
+    def matrix(self) -> sparse.csr_matrix:
+        return sparse.csr_matrix((1, 1))
+
+
+def kill_one_at_work(client: distributed.Client) -> int:
+    """Process id of a worker that had a task, and is no more."""
+    processes = client.run(os.getpid)
+    at_work = [worker for worker, tasks in client.processing().items() if tasks] or list(processes)
+    os.kill(processes[at_work[0]], signal.SIGKILL)
+    return processes[at_work[0]]
+
+
+@pytest.fixture
+def healing_client(client: distributed.Client) -> Iterator[distributed.Client]:
+    """Three processes, and three again afterwards."""
+    yield client
+    client.wait_for_workers(3, timeout=60)
+
+
+def values_and_members(n_cells: int = 1500, n_genes: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_cells, n_genes)).astype(np.float32) + rng.normal(size=(n_cells, 1)).astype(np.float32)
+    return X, np.array([rng.permutation(n_cells)[:50] for _ in range(200)])
+
+
+def test_a_worker_is_killed_among_localities(healing_client: distributed.Client) -> None:
+    X, members = values_and_members()
+    expected = locality_correlations(InMemory(X), members, n_jobs=1)
+    sink = Killing(healing_client)
+    found = locality_correlations(InMemory(X), members, sink=sink, client=healing_client)
+    assert sink.killed
+    assert sink.killed not in healing_client.run(os.getpid).values()
+    np.testing.assert_array_equal(found.n_kept_pairs, expected.n_kept_pairs)
+    for i in range(len(members)):
+        np.testing.assert_array_equal(sink.rows[i][0], expected.C[i].indices)
+        np.testing.assert_array_equal(sink.rows[i][1], expected.C[i].data)
+
+
+def test_a_worker_is_killed_among_runs(adata: AnnData, healing_client: distributed.Client) -> None:
+    expected = lava.tl.amf(adata, 2, n_runs=9, n_jobs=1, copy=True)
+    killed = []
+
+    def kill(run: int, epoch: int, loss: float) -> None:
+        if not killed:
+            killed.append(kill_one_at_work(healing_client))
+
+    lava.tl.amf(adata, 2, n_runs=9, client=healing_client, callback=kill)
+    assert killed
+    assert_same(numbers(adata), numbers(expected))
+
+
+def die(shared: object, own: int) -> int:
+    if own == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return own
+
+
+def test_a_task_that_kills_its_workers_is_named(
+    healing_client: distributed.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(healing_client.cluster.scheduler, "allowed_failures", 0)
+    names = [f"run {k}" for k in range(5)]
+    tasks = [(None, k) for k in range(5)]
+    found = spread(die, tasks, names, n_jobs=None, client=healing_client)
+    with pytest.raises(ClusterError, match=r"^Found that 1 workers? died over run 3, expected .*; give .* memory.*\.$"):
+        list(found)
+
+
+def test_a_cluster_that_is_gone(adata: AnnData) -> None:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        client = distributed.Client(cluster, set_as_default=False)
+        before = adata.copy()
+
+        def shut(run: int, epoch: int, loss: float) -> None:
+            cluster.close()
+
+        with pytest.raises(
+            RuntimeError, match=r"^Found that the cluster lost run \d with 2 modules \(.*\), expected .*\.$"
+        ):
+            lava.tl.amf(adata, 2, n_runs=4, client=client, callback=shut)
+        client.close()
+    assert_unchanged(adata, before)
+
+
+# errors and interrupts
+
+
+def test_results_come_in_order_and_few_are_under_way(client: distributed.Client) -> None:
+    tasks = [(2, k) for k in range(50)]
+    found = spread(operator.pow, tasks, [str(k) for k in range(50)], n_jobs=None, client=client)
+    assert next(found) == 1
+    assert sum(key.startswith("lava_sc-pow") for key in client.cluster.scheduler.tasks) <= 10
+    assert list(found) == [2**k for k in range(1, 50)]
+
+
+def test_an_error_comes_out_with_its_task(client: distributed.Client) -> None:
+    tasks = [(12, 4), (12, 0), (12, 3)]
+    with pytest.raises(ZeroDivisionError) as raised:
+        list(spread(operator.floordiv, tasks, ["run 0", "run 1", "run 2"], n_jobs=None, client=client))
+    assert raised.value.__notes__ == ["This was in run 1."]
+
+
+@pytest.mark.parametrize("where", ["threads", "workers"])
+def test_an_error_says_in_which_locality(client: distributed.Client, where: str) -> None:
+    """A covariate that lacks the last cell fails in the first locality that has this cell."""
+    X, members = values_and_members()
+    short = Covariate(np.arange(len(X) - 1.0), categorical=False)
+    first = int(np.flatnonzero((members == len(X) - 1).any(axis=1))[0])
+    how = {"client": client} if where == "workers" else {"n_jobs": 2}
+    with pytest.raises(IndexError) as raised:
+        locality_correlations(InMemory(X), members, covariates=[short], **how)
+    assert f"This was in locality {first}." in raised.value.__notes__
+    assert idle(client)
+
+
+def idle(client: distributed.Client) -> bool:
+    """Whether nothing is left to do, when what had begun has ended."""
+    for _ in range(600):
+        if not any(key.startswith("lava_sc-") for key in client.cluster.scheduler.tasks):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_an_interrupt_keeps_the_runs_that_have_ended(adata: AnnData, client: distributed.Client) -> None:
+    def stop(run: int, epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match=r"^Interrupted: kept the best of 1 of 30 runs, 0 of them not converged\.$"):
+        lava.tl.amf(adata, 2, n_runs=30, client=client, callback=stop)
+    runs = adata.uns["lava"]["runs"]
+    assert len(runs) == 1
+    assert runs["converged"].all()
+    assert idle(client)
+
+
+# which client
+
+
+class Watched:
+    """Counts what is submitted."""
+
+    def __init__(self, client: distributed.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n = 0
+        submit = client.submit
+
+        def count(*args: Any, **kwargs: Any) -> Any:
+            self.n += 1
+            return submit(*args, **kwargs)
+
+        monkeypatch.setattr(client, "submit", count)
+
+
+def test_an_active_client_is_taken(
+    adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    watched = Watched(client, monkeypatch)
+    expected = lava.tl.amf(adata, 2, n_runs=2, copy=True)
+    assert watched.n == 0
+    with client.as_current():
+        lava.tl.amf(adata, 2, n_runs=2)
+        assert watched.n == 2
+        assert_same(numbers(adata), numbers(expected))
+        lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "states")  # which an active client gives way to
+        assert watched.n == 2
+    assert_same(numbers(adata), numbers(expected))
+
+
+def no_client_in_a_task() -> bool:
+    return resolve_client(None) is None
+
+
+def test_a_task_of_a_cluster_hands_nothing_on(client: distributed.Client) -> None:
+    with client.as_current():
+        assert resolve_client(None) is client
+        assert client.submit(no_client_in_a_task, pure=False).result()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"client": "tcp://here"},
+            r"^Found client of type str, expected a dask\.distributed\.Client; pass one or leave it",
+        ),
+        (
+            {"checkpoint": "states"},
+            r"^Found checkpoint='states' with a client, expected one of them, .*; leave one out\.$",
+        ),
+    ],
+)
+@pytest.mark.parametrize("step", [lava.tl.amf, lava.tl.explain])
+def test_what_cannot_be(
+    adata: AnnData, client: distributed.Client, step: Callable[..., Any], arguments: dict[str, Any], message: str
+) -> None:
+    before = adata.copy()
+    with pytest.raises(ValueError, match=message):
+        step(adata, n_modules=2, **({"client": client} | arguments))
+    assert_unchanged(adata, before)
+
+
+def test_a_client_that_is_closed(adata: AnnData, client: distributed.Client) -> None:
+    other = distributed.Client(client.cluster.scheduler_address, set_as_default=False)
+    other.close()
+    for step in (lava.tl.locality_corr, lava.tl.choose_n_modules):
+        with pytest.raises(ValueError, match=r"^Found a client that is closed, expected a running one .*\.$"):
+            step(adata, client=other)
+
+
+# the command line
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "small.h5ad"
+    lava.datasets.planted(n_cells=400, n_modules=2, n_genes=80).write_h5ad(path)
+    return path
+
+
+def run_cli(small_file: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own."""
+    fast = ["--n-modules", "2", "--n-runs", "3", "--n-neighbors", "80"]
+    command = [sys.executable, "-m", "lava_sc", "run", str(small_file), "-o", str(out), *fast, *arguments]
+    sources = str(Path(lava.__file__).resolve().parents[1])
+    env = os.environ | {
+        "TQDM_DISABLE": "1",
+        "PYTHONPATH": os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+
+@pytest.mark.slow
+def test_the_command_line_starts_workers(small_file: Path, tmp_path: Path, client: distributed.Client) -> None:
+    written = []
+    for where in ([], ["--workers", "2"], ["--scheduler", client.cluster.scheduler_address]):
+        done = run_cli(small_file, tmp_path / "out.h5ad", *where)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        written.append(ad.read_h5ad(tmp_path / "out.h5ad"))
+        assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
+    for found in written[1:]:
+        assert_same(numbers(found), numbers(written[0]))
+
+
+def test_the_command_line_without_a_scheduler(small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_cluster, "_TIMEOUT", 1.0)
+            assert main(["run", str(small_file), "-o", str(tmp_path / "out.h5ad"), "--scheduler", address]) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        r"lava-sc: error: Found no scheduler that answers at 'tcp://.*' within 1 seconds, expected .*; check .*\n",
+        error,
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_without_distributed(
+    small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["run", str(small_file), "-o", str(tmp_path / "out.h5ad"), "--workers", "2"]) == 2
+    assert (
+        "expected it where --workers or --scheduler is given; pip install 'lava-sc[dask]'." in capsys.readouterr().err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--workers", "2", "--scheduler", "tcp://x"], ["--workers", "0"]])
+def test_the_command_line_refuses(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "in.h5ad", "-o", "out.h5ad", *arguments])
+    assert stopped.value.code == 2
+    assert re.search("not allowed with argument|expected at least 1, found 0", capsys.readouterr().err)
