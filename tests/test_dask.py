@@ -360,28 +360,32 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run_cli(small_file: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
-    fast = ["--n-modules", "2", "--n-runs", "3", "--n-neighbors", "80"]
-    command = [sys.executable, "-m", "lava_sc", "run", str(small_file), "-o", str(out), *fast, *arguments]
+def arguments_of_run(small_file: Path, out: Path, *where: str) -> list[str]:
+    return ["run", str(small_file), "-o", str(out), "--n-modules", "2", "--n-runs", "3", "--n-neighbors", "80", *where]
+
+
+def in_a_process_of_its_own(arguments: list[str]) -> None:
     sources = str(Path(lava.__file__).resolve().parents[1])
-    env = os.environ | {
-        "TQDM_DISABLE": "1",
-        "PYTHONPATH": os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    path = os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"TQDM_DISABLE": "1", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "lava_sc", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 @pytest.mark.slow
-def test_the_command_line_starts_workers(small_file: Path, tmp_path: Path, client: distributed.Client) -> None:
-    written = []
-    for where in ([], ["--workers", "2"], ["--scheduler", client.cluster.scheduler_address]):
-        done = run_cli(small_file, tmp_path / "out.h5ad", *where)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
-        written.append(ad.read_h5ad(tmp_path / "out.h5ad"))
-        assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
-    for found in written[1:]:
-        assert_same(numbers(found), numbers(written[0]))
+def test_the_command_line_starts_or_finds_workers(
+    small_file: Path, tmp_path: Path, client: distributed.Client, capsys: pytest.CaptureFixture
+) -> None:
+    in_a_process_of_its_own(arguments_of_run(small_file, tmp_path / "workers.h5ad", "--workers", "2"))
+    scheduler = ["--scheduler", client.cluster.scheduler_address]
+    assert main(arguments_of_run(small_file, tmp_path / "scheduler.h5ad", *scheduler)) == 0
+    assert main(arguments_of_run(small_file, tmp_path / "threads.h5ad")) == 0
+    names = ["scheduler.h5ad", "threads.h5ad", "workers.h5ad"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    at_scheduler, in_threads, at_workers = (numbers(ad.read_h5ad(tmp_path / name)) for name in names)
+    assert_same(at_scheduler, in_threads)
+    assert_same(at_workers, in_threads)
 
 
 def test_the_command_line_without_a_scheduler(small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
