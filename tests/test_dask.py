@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from scipy import sparse
 from tests.helpers import assert_same, assert_unchanged
 
 import lava_sc as lava
-from lava_sc import _cluster
+from lava_sc import _cluster, _sources, _storage
 from lava_sc._slots import load
 from lava_sc.cli import main
 from lava_sc.core._tasks import ClusterError, resolve_client, spread
@@ -348,6 +349,118 @@ def test_a_client_that_is_closed(adata: AnnData, client: distributed.Client) -> 
     for step in (lava.tl.locality_corr, lava.tl.choose_n_modules):
         with pytest.raises(ValueError, match=r"^Found a client that is closed, expected a running one .*\.$"):
             step(adata, client=other)
+
+
+# what is opened lazily
+
+
+def whole_way(adata: AnnData, page: Path, **where: Any) -> dict[str, Any]:
+    """All steps that the report shows, and what they found."""
+    lava.tl.localities(adata, n_neighbors=100, use_rep="umap")
+    lava.pp.select_genes(adata, n_top_genes=30)
+    lava.tl.locality_corr(adata, **where)
+    lava.tl.choose_n_modules(adata, [2, 3], n_runs=2, n_permutations=2, n_splits=1, init="kmeans", **where)
+    lava.tl.amf(adata, 2, n_runs=2, **where)
+    lava.tl.presence_association(adata, "region")
+    lava.tl.module_genes(adata)
+    lava.report(adata, page, groupby="region")
+    return numbers(adata) | {"lava_genes": np.asarray(adata.var["lava_genes"])}
+
+
+@pytest.fixture(scope="module")
+def cells() -> AnnData:
+    return lava.datasets.planted(n_cells=2400, n_genes=60, n_modules=2, genes_per_module=8, markers_per_region=2)
+
+
+@pytest.fixture(scope="module")
+def in_memory(cells: AnnData, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Number of modules")
+        return whole_way(cells.copy(), tmp_path_factory.mktemp("report") / "page.html", n_jobs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Number of modules")
+@pytest.mark.parametrize(("kind", "at_workers"), [("h5ad", True), ("zarr", False)])
+def test_the_whole_way_with_what_is_opened_lazily(
+    cells: AnnData,
+    in_memory: dict[str, Any],
+    client: distributed.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    at_workers: bool,
+) -> None:
+    """No more than a part of the cells is in memory at a time: the file is read in three chunks, and room is for fewer."""
+    import dask.array
+
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    read: list[int] = []
+    original = _storage.Chunks.read
+
+    def note(chunks: _storage.Chunks, rows: np.ndarray, columns: np.ndarray) -> Any:
+        read.append(len(rows))
+        return original(chunks, rows, columns)
+
+    monkeypatch.setattr(_storage.Chunks, "read", note)
+    compute = dask.array.Array.compute
+
+    def never_all(array: dask.array.Array, **kwargs: Any) -> Any:
+        assert array.shape != cells.shape
+        return compute(array, **kwargs)
+
+    monkeypatch.setattr(dask.array.Array, "compute", never_all)
+    monkeypatch.setattr(_sources, "memory_available", lambda: 4 * 60_000)
+    getattr(cells, f"write_{kind}")(tmp_path / f"cells.{kind}")
+    adata = ad.experimental.read_lazy(tmp_path / f"cells.{kind}")
+    assert adata.X.numblocks[0] == 3
+    found = whole_way(adata, tmp_path / "page.html", **({"client": client} if at_workers else {"n_jobs": 2}))
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    assert_same(found, in_memory)
+    assert len(read) > 5
+    assert max(read) < cells.n_obs / 2
+
+
+def test_an_active_client_reads_what_is_opened_lazily(
+    cells: AnnData, client: distributed.Client, tmp_path: Path
+) -> None:
+    """Chunks are computed where the client is; a file that was cut off is named by the task's error."""
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    expected = cells.copy()
+    lava.tl.localities(expected, n_neighbors=100, use_rep="umap")
+    expected.write_h5ad(tmp_path / "cells.h5ad")
+    lava.tl.locality_corr(expected, n_jobs=2)
+    adata = ad.experimental.read_lazy(tmp_path / "cells.h5ad")
+    with client.as_current():
+        lava.tl.locality_corr(adata)
+        assert_same(adata.uns["lava"]["C"], expected.uns["lava"]["C"])
+        os.truncate(tmp_path / "cells.h5ad", 2000)
+        with pytest.raises(OSError, match=r"^Found adata\.X unreadable \(OSError\), expected an intact file; check it"):
+            lava.pp.select_genes(adata)
+
+
+def test_a_file_that_was_cut_off_is_named(cells: AnnData, client: distributed.Client, tmp_path: Path) -> None:
+    adata = cells.copy()
+    lava.tl.localities(adata, n_neighbors=100, use_rep="umap")
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    os.truncate(tmp_path / "cells.h5ad", (tmp_path / "cells.h5ad").stat().st_size // 20)
+    with pytest.raises(
+        OSError, match=r"^Found adata\.X in '.*cells\.h5ad' unreadable \(\w+\), expected an intact file; check"
+    ):
+        lava.tl.locality_corr(backed, client=client)
+    backed.file.close()
+
+
+def test_a_store_that_cannot_be_written_or_read(adata: AnnData, client: distributed.Client, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=r"^Found no way to write store='.*below'"):
+        lava.tl.locality_corr(adata, store=tmp_path / "file" / "below", client=client)
+    lava.tl.locality_corr(adata, store=tmp_path / "C.zarr", client=client)
+    chunk = tmp_path / "C.zarr" / "data" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+    with pytest.raises(OSError, match=r"^Found .*C\.zarr/data/0.*, expected .*\.$"):
+        lava.tl.amf(adata, 2, client=client)
 
 
 # the command line
