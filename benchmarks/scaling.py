@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import h5py
 
-N_GENES, N_MODULES, GENES_PER_MODULE, PIECE = 2000, 8, 60, 10_000
+N_GENES, N_MODULES, GENES_PER_MODULE, PIECE = 2000, 8, 150, 10_000
 WAYS = {"2 threads": 0, "1 worker": 1, "2 workers": 2}
 
 
@@ -45,8 +45,8 @@ class Simulation:
         rng = np.random.default_rng([1, seed])
         X = rng.standard_normal((len(Z), N_GENES), dtype=np.float32)
         for m, center in enumerate(self.centers):
-            active = np.exp(-4 * ((Z - center) ** 2).sum(axis=1)) * rng.standard_normal(len(Z))
-            X[:, m * GENES_PER_MODULE : (m + 1) * GENES_PER_MODULE] += 2 * active[:, None].astype(np.float32)
+            active = np.exp(-2 * ((Z - center) ** 2).sum(axis=1)) * rng.standard_normal(len(Z))
+            X[:, m * GENES_PER_MODULE : (m + 1) * GENES_PER_MODULE] += 3 * active[:, None].astype(np.float32)
         return sparse.csr_matrix(np.maximum(X - self.thresholds, 0))
 
 
