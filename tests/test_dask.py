@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from scipy import sparse
 from tests.helpers import assert_same, assert_unchanged
 
 import lava_sc as lava
-from lava_sc import _cluster
+from lava_sc import _cluster, _sources, _storage
 from lava_sc._slots import load
 from lava_sc.cli import main
 from lava_sc.core._tasks import ClusterError, resolve_client, spread
@@ -201,11 +202,13 @@ def die(shared: object, own: int) -> int:
 def test_a_task_that_kills_its_workers_is_named(
     healing_client: distributed.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Alone, since Dask suspects every task that the worker had been given."""
     monkeypatch.setattr(healing_client.cluster.scheduler, "allowed_failures", 0)
-    names = [f"run {k}" for k in range(5)]
-    tasks = [(None, k) for k in range(5)]
-    found = spread(die, tasks, names, n_jobs=None, client=healing_client)
-    with pytest.raises(ClusterError, match=r"^Found that 1 workers? died over run 3, expected .*; give .* memory.*\.$"):
+    found = spread(die, [(None, 3)], ["run 3"], n_jobs=None, client=healing_client)
+    with pytest.raises(
+        ClusterError,
+        match=r"^Found workers that died over run 3, as many as the scheduler allows \(1\), expected .* memory, .*\.$",
+    ):
         list(found)
 
 
@@ -350,6 +353,118 @@ def test_a_client_that_is_closed(adata: AnnData, client: distributed.Client) -> 
             step(adata, client=other)
 
 
+# what is opened lazily
+
+
+def whole_way(adata: AnnData, page: Path, **where: Any) -> dict[str, Any]:
+    """All steps that the report shows, and what they found."""
+    lava.tl.localities(adata, n_neighbors=100, use_rep="umap")
+    lava.pp.select_genes(adata, n_top_genes=30)
+    lava.tl.locality_corr(adata, **where)
+    lava.tl.choose_n_modules(adata, [2, 3], n_runs=2, n_permutations=2, n_splits=1, init="kmeans", **where)
+    lava.tl.amf(adata, 2, n_runs=2, **where)
+    lava.tl.presence_association(adata, "region")
+    lava.tl.module_genes(adata)
+    lava.report(adata, page, groupby="region")
+    return numbers(adata) | {"lava_genes": np.asarray(adata.var["lava_genes"])}
+
+
+@pytest.fixture(scope="module")
+def cells() -> AnnData:
+    return lava.datasets.planted(n_cells=2400, n_genes=60, n_modules=2, genes_per_module=8, markers_per_region=2)
+
+
+@pytest.fixture(scope="module")
+def in_memory(cells: AnnData, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Number of modules")
+        return whole_way(cells.copy(), tmp_path_factory.mktemp("report") / "page.html", n_jobs=2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Number of modules")
+@pytest.mark.parametrize(("kind", "at_workers"), [("h5ad", True), ("zarr", False)])
+def test_the_whole_way_with_what_is_opened_lazily(
+    cells: AnnData,
+    in_memory: dict[str, Any],
+    client: distributed.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    at_workers: bool,
+) -> None:
+    """No more than a part of the cells is in memory at a time: the file is read in three chunks, and room is for fewer."""
+    import dask.array
+
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    read: list[int] = []
+    original = _storage.Chunks.read
+
+    def note(chunks: _storage.Chunks, rows: np.ndarray, columns: np.ndarray) -> Any:
+        read.append(len(rows))
+        return original(chunks, rows, columns)
+
+    monkeypatch.setattr(_storage.Chunks, "read", note)
+    compute = dask.array.Array.compute
+
+    def never_all(array: dask.array.Array, **kwargs: Any) -> Any:
+        assert array.shape != cells.shape
+        return compute(array, **kwargs)
+
+    monkeypatch.setattr(dask.array.Array, "compute", never_all)
+    monkeypatch.setattr(_sources, "memory_available", lambda: 4 * 60_000)
+    getattr(cells, f"write_{kind}")(tmp_path / f"cells.{kind}")
+    adata = ad.experimental.read_lazy(tmp_path / f"cells.{kind}")
+    assert adata.X.numblocks[0] == 3
+    found = whole_way(adata, tmp_path / "page.html", **({"client": client} if at_workers else {"n_jobs": 2}))
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    assert_same(found, in_memory)
+    assert len(read) > 5
+    assert max(read) < cells.n_obs / 2
+
+
+def test_an_active_client_reads_what_is_opened_lazily(
+    cells: AnnData, client: distributed.Client, tmp_path: Path
+) -> None:
+    """Chunks are computed where the client is; a file that was cut off is named by the task's error."""
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    expected = cells.copy()
+    lava.tl.localities(expected, n_neighbors=100, use_rep="umap")
+    expected.write_h5ad(tmp_path / "cells.h5ad")
+    lava.tl.locality_corr(expected, n_jobs=2)
+    adata = ad.experimental.read_lazy(tmp_path / "cells.h5ad")
+    with client.as_current():
+        lava.tl.locality_corr(adata)
+        assert_same(adata.uns["lava"]["C"], expected.uns["lava"]["C"])
+        os.truncate(tmp_path / "cells.h5ad", 2000)
+        with pytest.raises(OSError, match=r"^Found adata\.X unreadable \(OSError\), expected an intact file; check it"):
+            lava.pp.select_genes(adata)
+
+
+def test_a_file_that_was_cut_off_is_named(cells: AnnData, client: distributed.Client, tmp_path: Path) -> None:
+    adata = cells.copy()
+    lava.tl.localities(adata, n_neighbors=100, use_rep="umap")
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    os.truncate(tmp_path / "cells.h5ad", (tmp_path / "cells.h5ad").stat().st_size // 20)
+    with pytest.raises(
+        OSError, match=r"^Found adata\.X in '.*cells\.h5ad' unreadable \(\w+\), expected an intact file; check"
+    ):
+        lava.tl.locality_corr(backed, client=client)
+    backed.file.close()
+
+
+def test_a_store_that_cannot_be_written_or_read(adata: AnnData, client: distributed.Client, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=r"^Found no way to write store='.*below'"):
+        lava.tl.locality_corr(adata, store=tmp_path / "file" / "below", client=client)
+    lava.tl.locality_corr(adata, store=tmp_path / "C.zarr", client=client)
+    chunk = tmp_path / "C.zarr" / "data" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+    with pytest.raises(OSError, match=r"^Found .*C\.zarr/data/0.*, expected .*\.$"):
+        lava.tl.amf(adata, 2, client=client)
+
+
 # the command line
 
 
@@ -360,28 +475,32 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run_cli(small_file: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own."""
-    fast = ["--n-modules", "2", "--n-runs", "3", "--n-neighbors", "80"]
-    command = [sys.executable, "-m", "lava_sc", "run", str(small_file), "-o", str(out), *fast, *arguments]
+def arguments_of_run(small_file: Path, out: Path, *where: str) -> list[str]:
+    return ["run", str(small_file), "-o", str(out), "--n-modules", "2", "--n-runs", "3", "--n-neighbors", "80", *where]
+
+
+def in_a_process_of_its_own(arguments: list[str]) -> None:
     sources = str(Path(lava.__file__).resolve().parents[1])
-    env = os.environ | {
-        "TQDM_DISABLE": "1",
-        "PYTHONPATH": os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    path = os.pathsep.join([sources, *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"TQDM_DISABLE": "1", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "lava_sc", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 @pytest.mark.slow
-def test_the_command_line_starts_workers(small_file: Path, tmp_path: Path, client: distributed.Client) -> None:
-    written = []
-    for where in ([], ["--workers", "2"], ["--scheduler", client.cluster.scheduler_address]):
-        done = run_cli(small_file, tmp_path / "out.h5ad", *where)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
-        written.append(ad.read_h5ad(tmp_path / "out.h5ad"))
-        assert [path.name for path in tmp_path.iterdir()] == ["out.h5ad"]
-    for found in written[1:]:
-        assert_same(numbers(found), numbers(written[0]))
+def test_the_command_line_starts_or_finds_workers(
+    small_file: Path, tmp_path: Path, client: distributed.Client, capsys: pytest.CaptureFixture
+) -> None:
+    in_a_process_of_its_own(arguments_of_run(small_file, tmp_path / "workers.h5ad", "--workers", "2"))
+    scheduler = ["--scheduler", client.cluster.scheduler_address]
+    assert main(arguments_of_run(small_file, tmp_path / "scheduler.h5ad", *scheduler)) == 0
+    assert main(arguments_of_run(small_file, tmp_path / "threads.h5ad")) == 0
+    names = ["scheduler.h5ad", "threads.h5ad", "workers.h5ad"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    at_scheduler, in_threads, at_workers = (numbers(ad.read_h5ad(tmp_path / name)) for name in names)
+    assert_same(at_scheduler, in_threads)
+    assert_same(at_workers, in_threads)
 
 
 def test_the_command_line_without_a_scheduler(small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -142,6 +142,7 @@ GIVEN: dict[str, list[Callable[[], dict[str, Any]]]] = {
     "biology.md": [two_objects, placed],
     "cellxgene.md": [file_from_cellxgene],
     "checkpoints.md": [placed, placed],
+    "scaling.md": [placed],
 }
 
 

@@ -203,7 +203,7 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         msg = (
-            f"Found that {error.allowed_failures + 1} workers died over {name}, expected one that lives to its end; give the workers more "
+            f"Found workers that died over {name}, as many as the scheduler allows ({error.allowed_failures + 1}), expected one that lives to its end; give the workers more "
             f"memory, or look into their logs for what ended them."
         )
         raise ClusterError(msg) from error

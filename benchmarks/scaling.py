@@ -1,0 +1,186 @@
+"""Time and memory of the steps as cells get more, and as workers do: ``python benchmarks/scaling.py``.
+
+    python benchmarks/scaling.py --cells 10000 100000 1000000
+
+Simulated cells × 2,000 genes, a tenth of the values not zero, are written piece by piece to an h5ad file in a temporary folder and
+opened lazily. Each way of working (threads, one and two worker processes of one thread) is a process of its own. Memory is the largest
+resident set while a step ran, of the process itself and of all its workers together, libraries (about 0.5 GB a process) included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import h5py
+
+N_GENES, N_MODULES, GENES_PER_MODULE, PIECE = 2000, 8, 150, 10_000
+WAYS = {"2 threads": 0, "1 worker": 1, "2 workers": 2}
+
+
+class Simulation:
+    """Modules that are active around a place of the map each, and genes that are mostly 0."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.centers = rng.uniform(-1, 1, size=(N_MODULES, 2))
+        self.thresholds = rng.uniform(0.6, 2.2, size=N_GENES).astype(np.float32)
+
+    def piece(self, Z: np.ndarray, seed: int) -> sparse.csr_matrix:
+        rng = np.random.default_rng([1, seed])
+        X = rng.standard_normal((len(Z), N_GENES), dtype=np.float32)
+        for m, center in enumerate(self.centers):
+            active = np.exp(-2 * ((Z - center) ** 2).sum(axis=1)) * rng.standard_normal(len(Z))
+            X[:, m * GENES_PER_MODULE : (m + 1) * GENES_PER_MODULE] += 3 * active[:, None].astype(np.float32)
+        return sparse.csr_matrix(np.maximum(X - self.thresholds, 0))
+
+
+def write(path: Path, n_cells: int) -> None:
+    """Never more than one piece in memory."""
+    import anndata as ad
+    import h5py
+    import pandas as pd
+
+    simulation, Z = Simulation(), np.random.default_rng(2).uniform(-1, 1, size=(n_cells, 2)).astype(np.float32)
+    adata = ad.AnnData(
+        obs=pd.DataFrame(index=[f"cell_{i}" for i in range(n_cells)]),
+        var=pd.DataFrame(index=[f"gene_{j}" for j in range(N_GENES)]),
+        obsm={"X_umap": Z},
+    )
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for k, start in enumerate(range(0, n_cells, PIECE)):
+            append(file, simulation.piece(Z[start : start + PIECE], k), first=k == 0)
+
+
+def append(file: h5py.File, X: sparse.csr_matrix, *, first: bool) -> None:
+    import anndata as ad
+
+    if first:
+        ad.io.write_elem(file, "X", X, dataset_kwargs={"chunks": (1 << 16,)})
+        indptr = file["X/indptr"][...].astype(np.int64)
+        del file["X/indptr"]
+        file["X"].create_dataset("indptr", data=indptr, maxshape=(None,), chunks=(1 << 16,))
+        return
+    group = file["X"]
+    n_entries, n_rows = len(group["data"]), len(group["indptr"]) - 1
+    for name, new in (("data", X.data), ("indices", X.indices), ("indptr", X.indptr[1:] + n_entries)):
+        before = len(group[name])
+        group[name].resize((before + len(new),))
+        group[name][before:] = new
+    group.attrs["shape"] = (n_rows + X.shape[0], X.shape[1])
+
+
+def resident() -> tuple[float, float]:
+    """Of this process, and of those below it, in GB."""
+    import psutil
+
+    own, below = psutil.Process(), 0
+    for child in own.children(recursive=True):
+        try:
+            below += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return own.memory_info().rss / 1e9, below / 1e9
+
+
+def measured(work: Callable[[], object]) -> tuple[float, float, float]:
+    """Seconds and both peaks."""
+    done, peaks = threading.Event(), [0.0, 0.0]
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            peaks[:] = map(max, peaks, resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - began
+    done.set()
+    watcher.join()
+    peaks[:] = map(max, peaks, resident())
+    return seconds, *peaks
+
+
+def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]:
+    import anndata as ad
+
+    import lava_sc as lava
+
+    warnings.simplefilter("ignore")
+    with ExitStack() as stack:
+        where: dict[str, Any] = {"n_jobs": 2}
+        if n_workers:
+            from distributed import Client, LocalCluster
+
+            cluster = LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=":0", memory_limit=0)
+            where = {"client": stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))}
+        toy = lava.datasets.planted(n_cells=600)  # compiles, and lets the workers import
+        lava.tl.localities(toy, n_neighbors=60)
+        lava.tl.locality_corr(toy, **where)
+        lava.tl.amf(toy, 2, n_runs=2, **where)
+        adata = ad.experimental.read_lazy(path)
+        steps: dict[str, Callable[[], object]] = {
+            "pp.select_genes": lambda: lava.pp.select_genes(adata, n_top_genes=n_genes),
+            "tl.localities": lambda: lava.tl.localities(adata, n_jobs=2),
+            "tl.locality_corr": lambda: lava.tl.locality_corr(adata, **where),
+            "tl.amf": lambda: lava.tl.amf(adata, N_MODULES, n_runs=n_runs, **where),
+        }
+        found = {name: measured(work) for name, work in steps.items()}
+        result = adata.uns["lava"]
+        sizes = [*result["presences"].shape, int(result["C"].nnz)]
+        return {"steps": found, "sizes": sizes, "loss": float(result["runs"]["loss"].min())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--genes", type=int, default=1000, help="selected ones")
+    parser.add_argument("--n-runs", type=int, default=4)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--quick", action="store_true", help="2,000 cells and 200 genes: whether it runs")
+    parser.add_argument("--folder", type=Path, help="where the files go; by default where temporary files do")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.cells, arguments.genes, arguments.n_runs = [2000], 200, 2
+    if arguments.one is not None:
+        print(json.dumps(one(Path(arguments.one[0]), int(arguments.one[1]), arguments.genes, arguments.n_runs)))
+        return
+    print(f"{'cells':>9}  {'way':10} {'step':17} {'seconds':>8} {'GB here':>8} {'GB at workers':>14}")
+    for n_cells in arguments.cells:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            path = Path(folder) / "cells.h5ad"
+            write(path, n_cells)
+            for way in arguments.ways:
+                command = [sys.executable, __file__, *sys.argv[1:], "--one", str(path), str(WAYS[way])]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                show(n_cells, way, json.loads(done.stdout.splitlines()[-1]))
+
+
+def show(n_cells: int, way: str, found: dict[str, Any]) -> None:
+    for step, (seconds, here, at_workers) in found["steps"].items():
+        print(f"{n_cells:9,}  {way:10} {step:17} {seconds:8.1f} {here:8.2f} {at_workers:14.2f}")
+    n_localities, n_modules, n_kept = found["sizes"]
+    what = f"{n_localities} localities, {n_kept:,} correlations, {n_modules} modules, loss {found['loss']:.9f}"
+    print(f"{n_cells:9,}  {way:10} {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
