@@ -63,7 +63,7 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     >>> adata = lava.datasets.planted(n_cells=1000, n_modules=2)
     >>> lava.tl.localities(adata, n_neighbors=100)
     >>> lava.tl.locality_corr(adata)
-    >>> lava.tl.choose_n_modules(adata, range(1, 4), n_runs=2, n_permutations=2, n_splits=2)
+    >>> lava.tl.choose_n_modules(adata, range(1, 4), n_runs=2, n_permutations=2)
     >>> fig = lava.pl.n_modules(adata, show=False)
     >>> len(fig.axes)
     6

@@ -138,7 +138,7 @@ def choose_n_modules(
     >>> adata = lava.datasets.planted(n_cells=1000, n_modules=2)
     >>> lava.tl.localities(adata, n_neighbors=100)
     >>> lava.tl.locality_corr(adata)
-    >>> lava.tl.choose_n_modules(adata, range(1, 4), n_runs=2, n_permutations=2, n_splits=2)
+    >>> lava.tl.choose_n_modules(adata, range(1, 4), n_runs=2, n_permutations=2)
     >>> adata.uns["lava"]["n_modules_choice"]["n_modules"]
     2
     >>> lava.tl.amf(adata, n_runs=2)  # the runs of that number, without fitting them again
