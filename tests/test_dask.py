@@ -132,14 +132,17 @@ def test_further_steps_are_the_same(explained_toy: AnnData, client: distributed.
 
 
 class Killing:
-    """Takes rows in, and kills a worker that has work when the first one comes."""
+    """Takes rows in, and kills a worker that has work, or every worker, when the first one comes."""
 
-    def __init__(self, client: distributed.Client) -> None:
-        self.client, self.rows, self.killed = client, {}, 0
+    def __init__(self, client: distributed.Client, *, every: bool = False) -> None:
+        self.client, self.every, self.rows, self.killed = client, every, {}, 0
 
     def add(self, row: int, columns: np.ndarray, values: np.ndarray) -> None:
         if not self.killed:
+            others = self.client.run(os.getpid).values() if self.every else []
             self.killed = kill_one_at_work(self.client)
+            for process in set(others) - {self.killed}:
+                os.kill(process, signal.SIGKILL)
         self.rows[row] = (columns, values)
 
     def matrix(self) -> sparse.csr_matrix:
@@ -191,6 +194,36 @@ def test_a_worker_is_killed_among_runs(adata: AnnData, healing_client: distribut
     lava.tl.amf(adata, 2, n_runs=9, client=healing_client, callback=kill)
     assert killed
     assert_same(numbers(adata), numbers(expected))
+
+
+@pytest.mark.slow
+def test_all_workers_are_killed_at_once(adata: AnnData) -> None:
+    """What was sent to them is gone, and sent again."""
+    X, members = values_and_members()
+    for steps in ("localities", "runs"):
+        with (
+            distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            if steps == "localities":
+                sink = Killing(client, every=True)
+                locality_correlations(InMemory(X), members, sink=sink, client=client)
+                expected = locality_correlations(InMemory(X), members, n_jobs=1).C
+                for i in range(len(members)):
+                    np.testing.assert_array_equal(sink.rows[i][1], expected[i].data)
+                continue
+            killed: list[int] = []
+
+            def kill(run: int, epoch: int, loss: float, client: Any = client, killed: list[int] = killed) -> None:
+                if not killed:
+                    killed.extend(client.run(os.getpid).values())
+                    for process in killed:
+                        os.kill(process, signal.SIGKILL)
+
+            in_threads = lava.tl.amf(adata, 2, n_runs=9, n_jobs=1, copy=True)
+            lava.tl.amf(adata, 2, n_runs=9, client=client, callback=kill)
+            assert len(killed) == 2
+            assert_same(numbers(adata), numbers(in_threads))
 
 
 def die(shared: object, own: int) -> int:

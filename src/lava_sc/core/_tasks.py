@@ -23,11 +23,17 @@ R = TypeVar("R")
 
 #: Tasks under way for each thread of the workers: one that it works on, and one that it finds when it is done.
 _AHEAD: Final = 2
+#: Times that all workers with a copy of what tasks share may be lost.
+_MOST_LOST: Final = 3
 _FEWEST_AHEAD: Final = 8  # so that a cluster that grows with its work sees that there is some
 
 
 class ClusterError(RuntimeError):
     """Workers or data of a cluster are lost: nothing is wrong with the input, and the same call may succeed."""
+
+
+class _LostError(ClusterError):
+    """A task was lost, with its workers or with the scheduler."""
 
 
 def resolve_client(client: Client | None) -> Client | None:
@@ -133,12 +139,12 @@ class _Tasks(Generic[S, T, R]):
     def __init__(
         self, client: Client, function: Callable[[S, T], R], tasks: Sequence[tuple[S, T]], names: Sequence[str]
     ) -> None:
-        self._client, self._function, self._names = client, function, names
-        uses = Counter(id(shared) for shared, _ in tasks)
-        first = {id(shared): (shared, name) for (shared, _), name in zip(tasks, names, strict=True)}
+        self._client, self._function, self._tasks, self._names = client, function, list(tasks), names
+        self._uses = Counter(id(shared) for shared, _ in self._tasks)
         # Kept to the end: a result that is lost with its worker is worked out again from it
-        self._sent = {place: self._send(*one, uses[place]) for place, one in first.items()}
-        self._left = iter([(self._sent[id(shared)], own) for shared, own in tasks])
+        self._sent: dict[int, Future] = {}
+        self._left = iter(range(len(self._tasks)))
+        self._n_lost = 0
 
     def in_order(self) -> Iterator[R]:
         """All results; the first tasks begin now."""
@@ -148,8 +154,9 @@ class _Tasks(Generic[S, T, R]):
 
     def _in_order(self, under_way: deque[Future]) -> Iterator[R]:
         try:
-            for name in self._names:
-                found = self._result(under_way[0], name)
+            for k in range(len(self._tasks)):
+                while isinstance(found := self._outcome(k, under_way[0]), _Again):
+                    under_way[0] = self._submit(k)
                 under_way.popleft()
                 self._keep_busy(under_way)
                 yield found
@@ -160,36 +167,55 @@ class _Tasks(Generic[S, T, R]):
         """All results with the positions of their tasks."""
         from distributed import as_completed
 
-        under_way = [self._submit(*task) for task in self._left]
-        places = {future.key: k for k, future in enumerate(under_way)}
+        under_way = {future.key: (k, future) for k, future in ((k, self._submit(k)) for k in self._left)}
+        ended = as_completed([future for _, future in under_way.values()], loop=self._client.loop)
         try:
-            for future in as_completed(under_way, loop=self._client.loop):
-                k = places[future.key]
-                yield k, self._result(future, self._names[k])
+            for future in ended:
+                k, _ = under_way.pop(future.key)
+                found = self._outcome(k, future)
+                if isinstance(found, _Again):
+                    again = self._submit(k)
+                    under_way[again.key] = k, again
+                    ended.add(again)
+                else:
+                    yield k, found
         finally:
-            self._cancel(under_way)
+            self._cancel([future for _, future in under_way.values()])
 
     def _keep_busy(self, under_way: deque[Future]) -> None:
         wanted = max(_AHEAD * _n_threads(self._client), _FEWEST_AHEAD)
-        under_way.extend(self._submit(*task) for task in islice(self._left, max(wanted - len(under_way), 0)))
+        under_way.extend(self._submit(k) for k in islice(self._left, max(wanted - len(under_way), 0)))
 
-    def _send(self, shared: S, name: str, n_uses: int) -> Future:
-        """Copies at as many workers as may need one, and at two at least, so that one that dies takes nothing with it."""
-        with _explained(name):
-            return self._client.scatter([shared], hash=False, broadcast=n_uses + 1)[0]
-
-    def _submit(self, shared: Future, own: T) -> Future:
+    def _submit(self, k: int) -> Future:
+        shared, own = self._tasks[k]
+        sent = self._sent.get(id(shared))
+        if sent is None or sent.status != "finished":  # lost with all workers that had it
+            # At as many workers as may need it, and at two at least, so that one that dies takes nothing with it
+            with _explained(self._names[k]):
+                (sent,) = self._client.scatter([shared], hash=False, broadcast=self._uses[id(shared)] + 1)
+            self._sent[id(shared)] = sent
         key = f"lava_sc-{self._function.__qualname__.strip('_')}-{uuid4().hex}"
-        return self._client.submit(perform, self._function, shared, own, key=key, pure=False)
+        return self._client.submit(perform, self._function, sent, own, key=key, pure=False)
 
-    def _result(self, future: Future, name: str) -> R:
-        with _explained(name):
-            found: R = future.result()
+    def _outcome(self, k: int, future: Future) -> R | _Again:
+        """The result, or that the task has to be handed in again since what it needs was lost."""
+        try:
+            with _explained(self._names[k]):
+                found: R = future.result()
+        except _LostError:
+            self._n_lost += 1
+            if self._n_lost > _MOST_LOST * len(self._tasks) or not _usable(self._client):
+                raise
+            return _Again()
         return found
 
     def _cancel(self, under_way: Sequence[Future]) -> None:
         if under_way and _usable(self._client):
             self._client.cancel(list(under_way))
+
+
+class _Again:
+    """Stands for the result of a task that is to be handed in again."""
 
 
 @contextmanager
@@ -207,13 +233,15 @@ def _explained(name: str) -> Iterator[None]:
             f"memory, or look into their logs for what ended them."
         )
         raise ClusterError(msg) from error
+    except ClusterError:
+        raise
     except (CancelledError, CommClosedError, TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         msg = (
             f"Found that the cluster lost {name} ({reason}), expected a scheduler that answers and at least one worker that lives; start the "
             f"cluster again, with more memory if workers ran out of it, and call this again."
         )
-        raise ClusterError(msg) from error
+        raise _LostError(msg) from error
     except Exception as error:
         error.add_note(f"This was in {name}.")
         raise
