@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from correlation import CASES as CORRELATED
 from correlation import data_folder, mnist, n_cores, simulated
-from estimate import resident
+from peaks import resident
 from scipy import sparse
 
 from lava_sc.core.amf.accelerator import accelerator_engines

@@ -14,11 +14,11 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from peaks import measured, resident
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,28 +28,15 @@ if TYPE_CHECKING:
 WAYS = ("memory", "checkpoint", "store", "store, checkpoint")
 
 
+def taken(work: Callable[[], object], before: float) -> tuple[float, float]:
+    """Seconds, and the peak of memory that is in no file above what there was before."""
+    seconds, peak = measured(work, held, every=0.01)
+    return seconds, peak - before
+
+
 def held() -> float:
     """Memory that is in no file, in 10⁹ bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024 / 1e9
-
-
-def measured(work: Callable[[], object], before: float) -> tuple[float, float]:
-    """Seconds and peak."""
-    done, peak = threading.Event(), [0.0]
-
-    def watch() -> None:
-        while not done.wait(0.01):
-            peak[0] = max(peak[0], held())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - began
-    done.set()
-    watcher.join()
-    return seconds, peak[0] - before
+    return resident("RssAnon")
 
 
 def run(adata: AnnData, way: str, folder: Path, before: float, **amf: Any) -> dict[str, Any]:
@@ -58,8 +45,8 @@ def run(adata: AnnData, way: str, folder: Path, before: float, **amf: Any) -> di
     store = folder / "C.zarr" if "store" in way else None
     checkpoint = folder / "checkpoint" if "checkpoint" in way else None
     n_jobs = amf["n_jobs"]
-    correlating = measured(lambda: lava.tl.locality_corr(adata, fdr=None, store=store, n_jobs=n_jobs), before)
-    fitting = measured(lambda: lava.tl.amf(adata, checkpoint=checkpoint, **amf), before)
+    correlating = taken(lambda: lava.tl.locality_corr(adata, fdr=None, store=store, n_jobs=n_jobs), before)
+    fitting = taken(lambda: lava.tl.amf(adata, checkpoint=checkpoint, **amf), before)
     evidence, runs = adata.uns["lava"]["evidence"], adata.uns["lava"]["runs"]
     return {
         "n_kept": int(evidence["n_kept_pairs"].sum()),

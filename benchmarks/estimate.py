@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from correlation import data_folder, mnist, simulated
+from peaks import resident
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,12 +112,6 @@ def measured(name: str, n_jobs: int | None) -> dict[str, Any]:
     C = adata.uns["lava"]["C"]
     epochs = adata.uns["lava"]["runs"]["n_epochs"].tolist()
     return {"steps": steps, "n_nonzero": C.nnz, "n_columns": len(np.unique(C.indices)), "epochs": epochs}
-
-
-def resident(which: str) -> float:
-    """A line of this process's status, in 10⁹ bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(which)) * 1024 / 1e9
 
 
 def in_own_process(side: str, case: str, n_jobs: int | None) -> dict[str, Any]:

@@ -14,14 +14,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from peaks import measured, resident
 from scipy import sparse
 
 if TYPE_CHECKING:
@@ -86,36 +85,20 @@ def append(file: h5py.File, X: sparse.csr_matrix, *, first: bool) -> None:
     group.attrs["shape"] = (n_rows + X.shape[0], X.shape[1])
 
 
-def resident() -> tuple[float, float]:
-    """Of this process, and of those below it, in GB."""
+def here() -> float:
+    """Of this process, in GB."""
+    return resident("VmRSS")
+
+
+def below() -> float:
+    """Of the processes below it, in GB."""
     import psutil
 
-    own, below = psutil.Process(), 0
-    for child in own.children(recursive=True):
-        try:
-            below += child.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return own.memory_info().rss / 1e9, below / 1e9
-
-
-def measured(work: Callable[[], object]) -> tuple[float, float, float]:
-    """Seconds and both peaks."""
-    done, peaks = threading.Event(), [0.0, 0.0]
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            peaks[:] = map(max, peaks, resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - began
-    done.set()
-    watcher.join()
-    peaks[:] = map(max, peaks, resident())
-    return seconds, *peaks
+    found = 0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += child.memory_info().rss
+    return found / 1e9
 
 
 def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]:
@@ -142,7 +125,7 @@ def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]
             "tl.locality_corr": lambda: lava.tl.locality_corr(adata, **where),
             "tl.amf": lambda: lava.tl.amf(adata, N_MODULES, n_runs=n_runs, **where),
         }
-        found = {name: measured(work) for name, work in steps.items()}
+        found = {name: measured(work, here, below) for name, work in steps.items()}
         result = adata.uns["lava"]
         sizes = [*result["presences"].shape, int(result["C"].nnz)]
         return {"steps": found, "sizes": sizes, "loss": float(result["runs"]["loss"].min())}

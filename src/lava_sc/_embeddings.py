@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy import sparse
 
 from lava_sc._arrays import in_memory
 from lava_sc._logging import logger
+from lava_sc.core.dense import dense
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray
 
@@ -73,7 +71,7 @@ def representation(adata: AnnData, obsm_key: str) -> FloatArray:
     ValueError
         If it holds values that are not finite.
     """
-    values = _dense(in_memory(adata.obsm[obsm_key]))
+    values = dense(in_memory(adata.obsm[obsm_key]))
     if values.dtype.kind not in "biuf" or values.shape[1] == 0:
         msg = (
             f"Found {values.shape[1]} columns of dtype {values.dtype} in adata.obsm[{obsm_key!r}], expected at least one "
@@ -89,14 +87,3 @@ def representation(adata: AnnData, obsm_key: str) -> FloatArray:
         )
         raise ValueError(msg)
     return Z
-
-
-@singledispatch
-def _dense(values: Any) -> NDArray[Any]:
-    return np.asarray(values)
-
-
-@_dense.register(sparse.sparray)
-@_dense.register(sparse.spmatrix)
-def _(values: Any) -> NDArray[Any]:
-    return np.asarray(values.toarray())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # More keeps no device busier
 _MEMORY: Final = 1 << 28
@@ -24,3 +28,19 @@ def is_out_of_memory(error: Exception) -> bool:
         isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
     )
     return bool(found)
+
+
+def memory_error(device: str, remedy: str, wanted: str) -> MemoryError:
+    """What to do where memory ran out."""
+    return MemoryError(f"Found too little free memory on {device!r}, expected enough for {wanted}; {remedy}.")
+
+
+@contextmanager
+def too_little_memory(device: str, remedy: str, wanted: str) -> Iterator[None]:
+    """Turn the errors of torch into that of :func:`memory_error`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise memory_error(device, remedy, wanted) from error

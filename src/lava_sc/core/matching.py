@@ -7,15 +7,14 @@ what is claimed of some features has to be held against others of their kind.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import singledispatch
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from lava_sc.core.dense import dense
 
+if TYPE_CHECKING:
     from lava_sc._types import BoolArray, FloatArray, IntArray
     from lava_sc.core.blocks import Source
 
@@ -58,20 +57,9 @@ def levels_of(source: Source, members: IntArray) -> Levels:
     detected, sums = np.zeros((2, n_localities, source.shape[1]))
     for start, stop in source.pieces():
         X, part = source.rows(start, stop), belongs[:, start:stop]
-        detected += _dense(part @ (X != 0).astype(np.float64))
-        sums += _dense(part @ X)
+        detected += dense(part @ (X != 0).astype(np.float64))
+        sums += dense(part @ X)
     return Levels(detected / n, np.round(sums / n, _DECIMALS))
-
-
-@singledispatch
-def _dense(X: Any) -> NDArray[Any]:
-    return np.asarray(X)
-
-
-@_dense.register(sparse.sparray)
-@_dense.register(sparse.spmatrix)
-def _(X: Any) -> NDArray[Any]:
-    return np.asarray(X.toarray())
 
 
 def ranked_by_level(defined: BoolArray, levels: Levels, names: IntArray) -> IntArray:

@@ -11,6 +11,8 @@ from lava_sc import _read
 from lava_sc._slots import load, load_params
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from distributed import Client
 
@@ -48,17 +50,26 @@ class Correlated:
         params = load_params(adata, key, "locality_corr")
         members = _read.locality_members(adata, key)
         layer, use_raw = params.get("layer"), bool(params["use_raw"])
-        batch_key = params.get("batch_key")
-        options: dict[str, Any] = {
-            "ranked": params["method"] == "spearman",
-            "max_tie_fraction": float(params["max_tie_fraction"]),
-            "fdr": params.get("fdr"),
-            "covariates": [_read.covariate(adata, str(name)) for name in params.get("covariates", [])],
-            "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
-            "n_jobs": n_jobs,
-            "client": client,
-        }
+        options = options_of(adata, params) | {"n_jobs": n_jobs, "client": client}
         return cls(_read.source(adata, _genes(adata, key), layer=layer, use_raw=use_raw), members, options)
+
+
+def options_of(adata: AnnData, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What is correlated how and which of it is kept, by the stored parameters of ``locality_corr``.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing in ``adata.obs`` or of the wrong kind.
+    """
+    batch_key = params.get("batch_key")
+    return {
+        "ranked": params["method"] == "spearman",
+        "max_tie_fraction": float(params["max_tie_fraction"]),
+        "fdr": params.get("fdr"),
+        "covariates": [_read.covariate(adata, str(name)) for name in params.get("covariates") or []],
+        "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
+    }
 
 
 def _genes(adata: AnnData, key: str) -> BoolArray:

@@ -213,12 +213,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         found, complete = _fitted(target, params, rng, **how)
 
     adata = adata.copy() if copy else adata
-    genes = load(adata, key, "genes")
-    fields = found | {
-        "cell_presences": presences_of_cells(load(adata, key, "localities"), found["presences"]),
-        "gene_weights": of_all_genes(adata, genes, gene_weights(found["modules"], len(genes))),
-    }
-    store(adata, key, "amf", fields, params)
+    store(adata, key, "amf", found | _of_cells_and_genes(adata, key, found), params)
     if kept is not None:
         kept.conclude(complete=complete)
     return adata if copy else None
@@ -253,6 +248,15 @@ def _fitted(
     found = run_many(target, n_modules, options, n_runs=params["n_runs"], rng=rng, **how)
     _report(found, params["n_runs"], n_modules, options, resumable=how["checkpoint"] is not None)
     return fields | fields_of_runs(found, target), not found.interrupted
+
+
+def _of_cells_and_genes(adata: AnnData, key: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What presences and modules say of every cell and gene."""
+    genes = load(adata, key, "genes")
+    return {
+        "cell_presences": presences_of_cells(load(adata, key, "localities"), found["presences"]),
+        "gene_weights": of_all_genes(adata, genes, gene_weights(found["modules"], len(genes))),
+    }
 
 
 def _chosen_gamma(sweep: Sweep) -> float:

@@ -18,7 +18,7 @@ from lava_sc.core.sections import place_in_sections
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from lava_sc._types import SeedLike
+    from lava_sc._types import FloatArray, SeedLike
     from lava_sc.core.neighbors import Transformer
     from lava_sc.core.placement import Placement
 
@@ -128,20 +128,11 @@ def localities(
     adata = adata.copy() if copy else adata
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
-    options = Options(optimizer, max_evals, transformer, n_jobs)
-    if libraries is None:
-        placement = place_probes(Z, n, n_probes, options, rng)
-        quality: dict[str, Any] = {"alpha": placement.alpha, "beta": placement.beta}
-    else:
-        found = place_in_sections(Z, libraries.codes, n, n_probes, options, rng)
-        placement = found.whole
-        names = libraries.categories.astype(str).to_numpy(dtype=object)
-        quality = {"alpha": found.exponents[:, 0], "beta": found.exponents[:, 1]}
-        quality |= {"libraries": names, "library": names[found.section_of_probe]}
-    quality |= {"loss": placement.loss, "loss_per_neighbor": placement.loss / n, "n_evals": placement.n_evals}
+    placement, exponents = _placed(Z, n, n_probes, libraries, Options(optimizer, max_evals, transformer, n_jobs), rng)
+    figures = {"loss": placement.loss, "loss_per_neighbor": placement.loss / n, "n_evals": placement.n_evals}
     fields = {
         "probes": placement.probes,
-        "placement": quality,
+        "placement": exponents | figures,
         "localities": _membership(placement, len(Z)),
         "in_degree": placement.in_degree,
         "locality_in_degree": locality_in_degree(placement.members, len(Z)),
@@ -159,6 +150,24 @@ def localities(
     }
     store(adata, key_added, "localities", fields, params)
     return adata if copy else None
+
+
+def _placed(
+    Z: FloatArray,
+    n: int,
+    n_probes: int,
+    libraries: pd.Categorical | None,
+    options: Options,
+    rng: np.random.Generator,
+) -> tuple[Placement, dict[str, Any]]:
+    """A placement, over all cells or section by section, and the exponents it was found with."""
+    if libraries is None:
+        placement = place_probes(Z, n, n_probes, options, rng)
+        return placement, {"alpha": placement.alpha, "beta": placement.beta}
+    found = place_in_sections(Z, libraries.codes, n, n_probes, options, rng)
+    names = libraries.categories.astype(str).to_numpy(dtype=object)
+    exponents = {"alpha": found.exponents[:, 0], "beta": found.exponents[:, 1]}
+    return found.whole, exponents | {"libraries": names, "library": names[found.section_of_probe]}
 
 
 def _check_transformer(transformer: object) -> None:

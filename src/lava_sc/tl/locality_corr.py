@@ -17,6 +17,7 @@ from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.correlation.plain import pair_finder
 from lava_sc.core.rehearsal import check_correlations_fit
+from lava_sc.tl._correlated import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,17 +167,19 @@ def locality_corr(
     covariates = [covariates] if isinstance(covariates, str) else list(covariates or [])
     source = _read.source(adata, mask, layer=layer, use_raw=use_raw)
     _validate.warn_about_values(source.head(_validate.SAMPLED_ROWS), _read.matrix_name(layer, use_raw=use_raw))
-    workers = resolve_client(client)
-    options: dict[str, Any] = {
-        "ranked": method == "spearman",
-        "max_tie_fraction": max_tie_fraction,
+    params: dict[str, Any] = {
+        "layer": layer,
+        "use_raw": use_raw,
+        "method": method,
+        "covariates": covariates or None,
+        "batch_key": batch_key,
+        "max_tie_fraction": float(max_tie_fraction),
         "fdr": fdr,
-        "covariates": [_read.covariate(adata, name) for name in covariates],
-        "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
-        "find": pair_finder("cpu" if workers is not None and device == "auto" else device),
-        "n_jobs": n_jobs,
-        "client": workers,
+        "n_genes": int(mask.sum()),
     }
+    workers = resolve_client(client)
+    options = options_of(adata, params) | {"n_jobs": n_jobs, "client": workers}
+    options["find"] = pair_finder("cpu" if workers is not None and device == "auto" else device)
     remedy = _REMEDY if store is not None else f"{_REMEDY}, or pass store="
     check_correlations_fit(source, members, remedy=remedy, stored=store is not None, **options)
     with new_store(store, len(members), n_pairs(int(mask.sum()))) as sink:
@@ -188,16 +191,6 @@ def locality_corr(
         "defined": found.defined,
         "C": found.C if sink is None else sink.reference,
         "evidence": _evidence(found),
-    }
-    params = {
-        "layer": layer,
-        "use_raw": use_raw,
-        "method": method,
-        "covariates": covariates or None,
-        "batch_key": batch_key,
-        "max_tie_fraction": float(max_tie_fraction),
-        "fdr": fdr,
-        "n_genes": int(mask.sum()),
     }
     write(adata, key, "locality_corr", fields, params)
     return adata if copy else None

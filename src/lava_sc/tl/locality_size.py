@@ -11,6 +11,7 @@ from scipy import sparse
 from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import logger, warn
 from lava_sc._slots import GENE_MASK, check_key, store
+from lava_sc.core.dense import dense
 from lava_sc.core.locality_size import jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _principal_components(X: DataMatrix, n_comps: int, seed: int) -> FloatArray:
     n_cells, n_genes = X.shape
     X = X.astype(np.float64)
     if n_genes <= n_comps:
-        return np.ascontiguousarray(X if isinstance(X, np.ndarray) else X.toarray())
+        return np.ascontiguousarray(dense(X))
     from sklearn.decomposition import PCA
 
     X = X if isinstance(X, np.ndarray) else sparse.csr_matrix(X)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,8 +119,20 @@ def test_too_little_memory_for_a_single_row(monkeypatch: pytest.MonkeyPatch) -> 
         finder("cpu")(scores_of(rank_columns(counts()).values), 0.2)
 
 
+def test_too_little_memory_for_the_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "from_numpy", refusing_more_rows_than(-1, torch.from_numpy))
+    with pytest.raises(MemoryError, match=r"^Found too little free memory on 'cpu', .* 40 correlations; pass device"):
+        finder("cpu")(scores_of(rank_columns(counts()).values), 0.2)
+
+
+def test_at_a_worker_it_finds_the_same() -> None:
+    scores = scores_of(rank_columns(counts(400)).values)
+    there = pickle.loads(pickle.dumps(finder("cpu", memory=1)))
+    assert_same_pairs(there(scores, 0.2), finder("cpu")(scores, 0.2), "cuda")
+
+
 def refusing_more_rows_than(most: int, strong: Callable[..., Any]) -> Callable[..., Any]:
-    def refusing(values: Any, squares: Any, first: int, last: int, least: float) -> Any:
+    def refusing(values: Any, squares: Any = None, first: int = 0, last: int = 0, least: float = 0) -> Any:
         if last - first > most:
             msg = "CUDA out of memory"
             raise RuntimeError(msg)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -14,10 +13,10 @@ from lava_sc._logging import logger
 from lava_sc.core.amf.engine import BETA1, BETA2, FACTORS, N_STEPS, N_SUMS
 from lava_sc.core.amf.target import BLOCK
 from lava_sc.core.amf.torch_kernels import DeviceTarget, Moving, PlainKernels, Rows, Step, adam, sums_device
-from lava_sc.core.device_memory import is_out_of_memory, memory_bound
+from lava_sc.core.device_memory import is_out_of_memory, memory_bound, memory_error, too_little_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -28,14 +27,16 @@ if TYPE_CHECKING:
 
     Work = Callable[[Kernels, int, int], torch.Tensor]
 
+_REMEDY: Final = "pass device='cpu', a smaller batch_size, or fewer modules"
+
 
 def torch_engines(target: Target, device: str, *, memory: int | None = None) -> EngineFactory:
     """See :func:`lava_sc.core.amf.accelerator.accelerator_engines`."""
-    with _too_little_memory(device, "the correlations"):
+    with too_little_memory(device, _REMEDY, "the correlations"):
         chunks = _Chunks(target, torch.device(device), memory)
 
     def engine(P: FloatArray, M: FloatArray) -> _TorchEngine:
-        with _too_little_memory(device, "the modules and the moments of their optimiser"):
+        with too_little_memory(device, _REMEDY, "the modules and the moments of their optimiser"):
             return _TorchEngine(chunks, P, M)
 
     return engine
@@ -138,7 +139,8 @@ class _Chunks:
         except Exception as error:
             if is_out_of_memory(error):
                 if last - first == 1:
-                    raise _memory_error(str(self.device), f"{block_bytes / 1e6:.0f} MB to work in") from error
+                    wanted = f"{block_bytes / 1e6:.0f} MB to work in"
+                    raise memory_error(str(self.device), _REMEDY, wanted) from error
                 self._memory = (last - first) * block_bytes // 2
                 logger.info(
                     "AMF ran out of memory on %s and goes on in chunks of %.0f MB", self.device, self._memory / 1e6
@@ -176,19 +178,3 @@ def _can_fuse(device: torch.device) -> bool:
 
 def _warn_of_slower(device: torch.device, error: Exception) -> None:
     logger.warning("AMF goes on without fused kernels on %s, which is slower: %s", device, error)
-
-
-def _memory_error(device: str, wanted: str) -> MemoryError:
-    found = f"Found too little free memory on {device!r}, expected enough for {wanted}"
-    return MemoryError(f"{found}; pass device='cpu', a smaller batch_size, or fewer modules.")
-
-
-@contextmanager
-def _too_little_memory(device: str, wanted: str) -> Iterator[None]:
-    """Say what to do where memory runs out."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise _memory_error(device, wanted) from error

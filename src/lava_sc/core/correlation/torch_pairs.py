@@ -14,7 +14,7 @@ import torch
 
 from lava_sc._logging import logger
 from lava_sc.core.correlation.plain import pairs_of_at_least
-from lava_sc.core.device_memory import is_out_of_memory, memory_bound
+from lava_sc.core.device_memory import is_out_of_memory, memory_bound, too_little_memory
 
 if TYPE_CHECKING:
     from lava_sc.core.correlation.plain import StrongPairs
@@ -56,7 +56,8 @@ class DevicePairs:
         n_features = len(scores.features)
         if n_features < max(self._fewest, 1):
             return pairs_of_at_least(scores, least)
-        with self._turns:
+        wanted = f"{n_features} correlations"  # of one row
+        with self._turns, too_little_memory(str(self._device), "pass device='cpu'", wanted):
             values = self._on_device(scores)
             squares = values.square().sum(dim=1).double()
             parts, first = [], 0
@@ -85,14 +86,8 @@ class DevicePairs:
         try:
             return _strong(values, squares, first, last, least)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or last - first == 1:
                 raise
-            if last - first == 1:
-                msg = (
-                    f"Found too little free memory on {str(self._device)!r}, expected enough for {len(values)} correlations; "
-                    f"pass device='cpu'."
-                )
-                raise MemoryError(msg) from error
             self._memory = (last - first) * _BYTES_PER_PAIR * (len(values) - first) // 2
             logger.info(
                 "correlations ran out of memory on %s and go on in pieces of %.0f MB", self._device, self._memory / 1e6
