@@ -62,12 +62,12 @@ def options_of(adata: AnnData, params: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         If a column is missing in ``adata.obs`` or of the wrong kind.
     """
-    batch_key = params.get("batch_key")
+    batch_key, covariates = params.get("batch_key"), params.get("covariates")
     return {
         "ranked": params["method"] == "spearman",
         "max_tie_fraction": float(params["max_tie_fraction"]),
         "fdr": params.get("fdr"),
-        "covariates": [_read.covariate(adata, str(name)) for name in params.get("covariates") or []],
+        "covariates": [_read.covariate(adata, str(name)) for name in ([] if covariates is None else covariates)],
         "batches": None if batch_key is None else _read.batch_codes(adata, batch_key),
     }
 
