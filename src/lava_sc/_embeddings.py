@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 
+from lava_sc import _read
 from lava_sc._arrays import in_memory
-from lava_sc._logging import logger
+from lava_sc._logging import logger, warn
 from lava_sc.core.dense import dense
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
 
 _DEFAULT_REPS: Final = ("X_umap", "X_tsne", "X_pca")
+_TISSUE: Final = "spatial"
+_IN_TISSUE: Final = "in_tissue"  # of Space Ranger: whether tissue covers a spot
 _FARTHEST: Final = 1e100  # squares of more overflow
 
 
@@ -61,6 +65,20 @@ def _usual_reps(adata: AnnData) -> list[str]:
     """Embeddings to explain where none is named: that which a file from CELLxGENE shows first, then the usual ones."""
     shown = adata.uns.get("default_embedding")
     return [*([shown] if isinstance(shown, str) else []), *_DEFAULT_REPS]
+
+
+def warn_of_background(adata: AnnData, obsm_key: str) -> None:
+    """Warn where the places are spots and some of them lie beside the tissue."""
+    if obsm_key != _TISSUE or _IN_TISSUE not in adata.obs.columns:
+        return
+    covered = pd.to_numeric(_read.obs_column(adata, _IN_TISSUE).astype(object), errors="coerce")
+    beside = int((covered == 0).sum())
+    if beside:
+        msg = (
+            f"adata.obs[{_IN_TISSUE!r}] says that {beside} of {adata.n_obs} spots are not covered by tissue; localities "
+            f"will hold them, too; take adata[adata.obs[{_IN_TISSUE!r}] == 1].copy() first to leave them out."
+        )
+        warn(msg)
 
 
 def representation(adata: AnnData, obsm_key: str) -> FloatArray:

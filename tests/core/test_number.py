@@ -174,6 +174,33 @@ def test_better_with_every_number() -> None:
     assert "still reconstructed better with the largest number" in choice.reason
 
 
+def slowly_to(last: float) -> np.ndarray:
+    """A curve that rises by less than counts with each of the last numbers: 9 is within 1 % of the best."""
+    return np.append(np.linspace(0.4, 0.5, 8), last)
+
+
+def test_too_few_larger_numbers_to_see_an_end() -> None:
+    """9 is chosen of 2 to 10, and 10 is better by too little to count: more might go on so."""
+    choice = choose(replicated(slowly_to(0.503), other_samples=others(slowly_to(0.503), spread=0.001)))
+    assert (choice.n_modules, choice.clear) == (9, False)
+    assert "no number above 10 was tried, where cells that were left out are reconstructed no worse" in choice.reason
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"other_samples": others(slowly_to(0.48), spread=0.001)},
+        {"n_replicated": np.minimum(NUMBERS, 9)},
+        {"most_alike": np.where(NUMBERS == 10, 0.9, 0.3)},
+    ],
+    ids=["worse", "chance", "copies"],
+)
+def test_the_largest_number_shows_the_end(end: dict[str, Any]) -> None:
+    level = {"other_samples": others(slowly_to(0.503), spread=0.001)}
+    choice = choose(replicated(slowly_to(0.503), **(level | end)))
+    assert (choice.n_modules, choice.clear) == (9, True)
+
+
 def test_near_copies_are_not_counted() -> None:
     """Other samples are reconstructed a little better when modules come twice."""
     alike = np.where(NUMBERS > 5, 0.95, 0.2)
@@ -209,10 +236,10 @@ def test_no_number_all_of_whose_modules_recur() -> None:
     assert "4 of 5 explain there" in choice.reason
 
 
-@pytest.mark.parametrize("means", [np.zeros(9), rising_to(5) / 40])
-def test_other_samples_that_tell_nothing(means: np.ndarray) -> None:
-    """No better than twice the null: the elbow decides, and is not clear."""
-    choice = choose(replicated(means, other_samples=np.tile(means, (5, 1))))
+@pytest.mark.parametrize(("means", "null"), [(np.zeros(9), 0.01), (rising_to(5) / 40, 0.01), (rising_to(5) / 100, 0.0)])
+def test_other_samples_that_tell_nothing(means: np.ndarray, null: float) -> None:
+    """No better than twice the null, or next to nothing: the elbow decides, and is not clear."""
+    choice = choose(replicated(means, other_samples=np.tile(means, (5, 1)), other_samples_null=np.full((3, 9), null)))
     assert (choice.n_modules, choice.clear, choice.elbow) == (3, False, 3)
     assert "half of the cells hold too few correlations to tell; 3 is where it bends most" in choice.reason
 

@@ -16,6 +16,7 @@ from tests.reference import placement as reference
 import lava_sc as lava
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -375,6 +376,19 @@ def test_running_without_sections_leaves_nothing_of_them() -> None:
 
 
 # A neighbour search of the user's choice
+
+
+@pytest.mark.parametrize("as_read", [np.asarray, lambda column: pd.Categorical(column.astype(str))], ids=["int", "str"])
+def test_spots_beside_the_tissue(as_read: Callable[[np.ndarray], Any]) -> None:
+    adata = cloud()
+    adata.obs["in_tissue"] = as_read((np.arange(200) >= 30).astype(int))
+    adata.obsm["spatial"] = adata.obsm["X_umap"]
+    with pytest.warns(UserWarning, match=r"30 of 200 spots are not covered by tissue"):
+        lava.tl.localities(adata, use_rep="spatial", n_neighbors=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lava.tl.localities(adata, n_neighbors=30)
+        lava.tl.localities(adata[adata.obs["in_tissue"].astype(int) == 1].copy(), use_rep="spatial", n_neighbors=30)
 
 
 @pytest.mark.parametrize("n_dimensions", [2, 30])

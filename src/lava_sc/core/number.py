@@ -29,6 +29,8 @@ _NEARLY_ALL: Final = 0.8  # of what the largest number explains
 _STABLE: Final = 0.5  # silhouette from which clusters are taken to be there (Kaufman & Rousseeuw 1990)
 _ALIKE: Final = 0.8  # cosine from which two modules are near copies
 _APART: Final = 2.0  # standard errors by which a clear number is better than every smaller one
+_TELLING: Final = 0.01  # cosine in other samples below which they say nothing, however little null data reach there
+_FURTHER: Final = 0.2  # of a number: so much further numbers have to go to show that other samples get no better
 _BETTER: Final = 0.01  # of the best cosine: less is no gain, however small the standard error of few splits comes out
 
 
@@ -122,7 +124,7 @@ def tells(curve: Curve) -> bool:
     if not curve.other_samples.size:
         return False
     null = curve.other_samples_null.max() if curve.other_samples_null.size else 0.0
-    return bool(curve.other_samples.mean(axis=0).max() > TIMES_THE_NULL * null)
+    return bool(curve.other_samples.mean(axis=0).max() > max(TIMES_THE_NULL * null, _TELLING))
 
 
 def elbow(curve: Curve) -> IntArray:
@@ -192,6 +194,13 @@ def _better_by_chance(curve: Curve, at: int) -> int | None:
     return int(curve.n_modules[best]) if means[best] - means[at] > gain else None
 
 
+def _may_go_on(curve: Curve, at: int) -> bool:
+    """Whether other samples may get better beyond the largest number: by less than counts with each one, and few were tried."""
+    means, n = curve.other_samples.mean(axis=0), curve.n_modules
+    few = n[-1] - n[at] < _FURTHER * n[at]
+    return bool(few and _choosable(curve)[-1] and means[-1] >= means[at])
+
+
 def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) -> int:
     """Position of the smallest number within so many standard errors of the best, of those that may be chosen or of all.
 
@@ -223,6 +232,9 @@ def _others_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
         return _doubt(curve, at, curve.n_replicated) or chance, verdict
     if at + 1 == len(curve.loss):
         return "cells that were left out are still reconstructed better with the largest number that was tried", verdict
+    if _may_go_on(curve, at):
+        why = f"no number above {curve.n_modules[-1]} was tried, where cells that were left out are reconstructed no worse"
+        return _doubt(curve, at, curve.n_replicated) or why, verdict
     smaller = int(curve.n_modules[_smallest_near_best(curve, _APART, of_all=True)])
     plural = "s" if smaller == 1 else ""
     nearly = f"{_modules(smaller)} reconstruct{plural} cells that were left out nearly as well" if smaller < n else None

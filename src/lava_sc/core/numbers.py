@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lava_sc.core.null import NullData
 
 N_FOLDS: Final = 5
+#: Pilots of each run whose modules are not kept, on parts of the data and on null data: a start takes most of a small run's time.
+N_PILOTS: Final = 2
 #: Null data sets that are fitted with every number of modules, and how often each; the others with one number only.
 N_NULLS_OF_CURVE: Final = 3
 N_RUNS_OF_NULL: Final = 3
@@ -125,6 +127,7 @@ def try_number(
     shares = explained(target, *found.factors) / squares(target)
     parts = folds(target.n_localities, N_FOLDS, rng)
     seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
+    options = replace(options, n_pilots=N_PILOTS)
     tasks = [(target, (part, n_modules, options, init, s)) for part, s in zip(parts, seeds, strict=True)]
     with settled_libraries():
         cosines = list(spread(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.number import choose
-from lava_sc.core.numbers import try_number
+from lava_sc.core.numbers import N_PILOTS, try_number
 from lava_sc.tl._null import null_data
 from lava_sc.tl._numbers import Findings, against_chance, in_other_cells, table_of_numbers
 from lava_sc.tl._runs import fields_of_runs
@@ -58,7 +58,7 @@ def choose_n_modules(
     That gets better with every module that is there, and no better with any further one: the smallest number is taken
     that is within one standard error, or 1 %, of the best, among those whose modules are no near copies of one another (cosine above
     0.8), as they are when more are asked for than there are, and all exceed chance in the other half. When none of its modules explains more than twice what the best module of
-    shuffled genes does, the number is 0. When the largest number that was tried is still better, a smaller one nearly as
+    shuffled genes does, the number is 0. When the largest number that was tried is still better, or too close to see that it is not, a smaller one nearly as
     good, runs disagree or only modules that may be chance make it better, a number is given, but called unclear.
 
     The paper looks for an elbow of the loss instead, and lets stability decide where it is ambiguous (Section 2.3). That number
@@ -158,10 +158,9 @@ def choose_n_modules(
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
     how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "client": client}
     tried = [try_number(target, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
-    others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), options=options, **how)
-    found = against_chance(
-        null, Findings(tried, target, fewest, *others), n_permutations, int(seed), options=options, **how
-    )
+    how["options"] = replace(options, n_pilots=N_PILOTS)
+    others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), **how)
+    found = against_chance(null, Findings(tried, target, fewest, *others), n_permutations, int(seed), **how)
     choice = choose(found.curve)
     _report(choice)
     if len(target.data) >= _FEW * target.n_localities:

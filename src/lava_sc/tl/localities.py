@@ -105,6 +105,11 @@ def localities(
         If the representation is missing or not finite, ``n_neighbors`` is below 3 or above E, there would be more
         localities than cells, or a section has fewer than ``n_neighbors`` cells.
 
+    Warns
+    -----
+    UserWarning
+        If ``use_rep`` is "spatial" and ``adata.obs["in_tissue"]`` (Visium) has spots without tissue.
+
     Examples
     --------
     >>> import lava_sc as lava
@@ -125,6 +130,7 @@ def localities(
     _check_transformer(transformer)
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
     libraries = _libraries(adata, library_key, n)
+    _embeddings.warn_of_background(adata, obsm_key)
     adata = adata.copy() if copy else adata
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)

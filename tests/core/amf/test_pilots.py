@@ -138,6 +138,24 @@ def test_options_of_the_fit_are_those_of_the_pilots(monkeypatch: pytest.MonkeyPa
     assert all(found.patience > found.max_epochs > 7 for found in seen)
 
 
+def test_as_many_pilots_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of them, rounded down, go on each time."""
+    fitted = []
+
+    def spy(*arguments):  # type: ignore[no-untyped-def]
+        fitted.append(arguments)
+        return fit(*arguments)
+
+    monkeypatch.setattr(pilots, "fit", spy)
+    target = make_target(sparse.csr_matrix(planted(0, 20)[0].astype(np.float32)))
+    counts = {}
+    for n_pilots in (1, 2, 8):
+        fitted.clear()
+        nmf_start(target, 2, Options(n_pilots=n_pilots), np.random.default_rng(0))
+        counts[n_pilots] = len(fitted)
+    assert counts == {1: 0, 2: 2, 8: 8 + 4 + 2}
+
+
 def test_factorised_finds_factors_that_share_nothing() -> None:
     """In localities of any strength; a presence is at most 1 and a module the locality in which it is the strongest."""
     rng = np.random.default_rng(0)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Arguments of a fit; the paper's are ``learning_rate=1e-3``, ``patience=100`` and ``n_refits=0`` with the others as they are here."""
+    """Arguments of a fit; the paper's are ``learning_rate=1e-3``, ``patience=100`` and ``n_refits=0`` with the others as they are here.
+
+    The pilots are those of :func:`lava_sc.core.amf.pilots.nmf_start`.
+    """
 
     nu: float = 9.0
     gamma: float = 1e-4
@@ -30,6 +33,7 @@ class Options:
     patience: int = 20
     max_epochs: int = 10_000
     n_refits: int = 1
+    n_pilots: int = 8
 
 
 @dataclass(frozen=True)

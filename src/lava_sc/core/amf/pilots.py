@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from lava_sc.core.amf.fit import Options
     from lava_sc.core.amf.target import Target
 
-_N_PILOTS: Final = 8
 MOST_PAIRS: Final = 6_000
 _EPOCHS: Final = 15
 _LEARNING_RATE: Final = 1e-2
@@ -31,7 +30,7 @@ _POWER: Final = 0.75
 def nmf_start(
     target: Target, n_modules: int, options: Options, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """The best of eight short fits that begin at non-negative matrix factorisations.
+    """The best of several short fits (eight by default) that begin at non-negative matrix factorisations.
 
     On a sample of the pairs, every pilot is fitted for 15 epochs and its presences are refitted; the better half goes on
     likewise until one is left. Its modules are then extended to the pairs outside of the sample.
@@ -42,7 +41,7 @@ def nmf_start(
     """
     pairs, _ = sample_pairs(target, MOST_PAIRS, rng)
     part = target if len(pairs) == target.n_columns else restrict(target, pairs)
-    pilots = [factorised(part, n_modules, rng) for _ in range(_N_PILOTS)]
+    pilots = [factorised(part, n_modules, rng) for _ in range(options.n_pilots)]
     while len(pilots) > 1:
         pilots = [_fitted(part, P, M, options, rng) for P, M in pilots]
         losses = [quality(part, P, M, nu=options.nu, gamma=options.gamma).loss for P, M in pilots]
