@@ -74,12 +74,35 @@ def test_nine_colours_by_thirds_of_either(of_cells: AnnData) -> None:
     assert ends == [f"{x[counts].min():.2g}", f"{x[counts].max():.2g}"]
 
 
-def test_nine_colours_are_told_apart_also_without_hue(of_cells: AnnData) -> None:
-    """Each step towards both makes the colour darker, so that the key reads in print."""
-    (image,) = lava.pl.association(of_cells, 1, "none").axes[5].get_images()
+@pytest.mark.parametrize(("style", "sign"), [("default", -1), ("dark_background", 1)])
+def test_nine_colours_are_told_apart_also_without_hue(of_cells: AnnData, style: str, sign: int) -> None:
+    """Each step towards both goes away from the paper, so that the key reads in print."""
+    with plt.style.context(style):
+        (image,) = lava.pl.association(of_cells, 1, "none", show=False).axes[5].get_images()
     light = np.asarray(image.get_array()) @ [0.299, 0.587, 0.114]
-    assert (np.diff(light, axis=0) < -0.03).all()
-    assert (np.diff(light, axis=1) < -0.03).all()
+    assert (sign * np.diff(light, axis=0) > 0.03).all()
+    assert (sign * np.diff(light, axis=1) > 0.03).all()
+
+
+@pytest.mark.parametrize(("style", "paper"), [("default", 1.0), ("dark_background", 0.0)])
+def test_what_is_absent_recedes_from_the_paper(of_donors: AnnData, style: str, paper: float) -> None:
+    """In every picture of presence, fraction, similarity and co-presence: luminance goes away from the paper as values rise."""
+    of_donors = of_donors.copy()
+    lava.tl.co_presence(of_donors)
+    with plt.style.context(style):
+        pictures = [
+            (lava.pl.association(of_donors, 1, "none", show=False), (0, 1)),
+            (lava.pl.presences(of_donors, show=False), (0,)),
+            (lava.pl.modules(of_donors, show=False), (0,)),
+            (lava.pl.co_presence(of_donors, show=False), (0,)),
+            (lava.pl.locality_similarity(of_donors, 0, show=False), (0,)),
+        ]
+        for fig, panels in pictures:
+            for panel in panels:
+                scale = next(cloud for cloud in fig.axes[panel].collections if cloud.get_array() is not None)
+                light = scale.get_cmap()(np.linspace(0, 1, 9))[:, :3] @ [0.299, 0.587, 0.114]
+                assert (np.diff(np.abs(light - paper)) > 0).all()
+                assert 0.05 < abs(light[0] - paper) < 0.35
 
 
 def test_donors_are_marked_in_the_scatter(of_donors: AnnData) -> None:

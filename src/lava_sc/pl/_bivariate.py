@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray, IntArray
 
-#: The first value grows to the right, the second upwards; orange and blue are told apart by all readers, and both together are dark.
+#: The first value grows to the right, the second upwards; orange and blue are told apart by all readers, and both together are
+#: dark on white, light on black.
 _COLORS: Final = (
     ("#f1ebe0", "#f3b583", "#e66101"),
     ("#a9cbe3", "#a58f93", "#a4481b"),
     ("#3182bd", "#3d5a80", "#2b1d2e"),
+)
+_ON_BLACK: Final = (
+    ("#2e2a26", "#8f4a10", "#e66101"),
+    ("#1f4360", "#8a7f88", "#f0a97a"),
+    ("#3182bd", "#9cc3e0", "#f7f1f5"),
 )
 
 Ends = tuple[float, float]
@@ -31,7 +37,11 @@ def ends(values: FloatArray) -> Ends:
 def colors_of(x: FloatArray, y: FloatArray) -> tuple[list[str], IntArray]:
     """Colours by thirds of the range of either, and an order in which the highest come last."""
     across, up = _thirds(x), _thirds(y)
-    return np.array(_COLORS)[up, across].tolist(), np.argsort(across + up, kind="stable")
+    return np.array(_nine())[up, across].tolist(), np.argsort(across + up, kind="stable")
+
+
+def _nine() -> tuple[tuple[str, ...], ...]:
+    return _ON_BLACK if _canvas.is_dark() else _COLORS
 
 
 def _thirds(values: FloatArray) -> IntArray:
@@ -50,7 +60,7 @@ def draw_key(ax: Axes, x: Ends, y: Ends, labels: tuple[str, str]) -> None:
     """The nine colours, and the ends of both ranges."""
     from matplotlib.colors import to_rgb
 
-    colors = [[to_rgb(color) for color in row] for row in _COLORS]
+    colors = [[to_rgb(color) for color in row] for row in _nine()]
     ax.imshow(colors, origin="lower", aspect="auto", extent=(0, 1, 0, 1), interpolation="none")
     ax.grid(visible=False)
     ax.set_xticks([0, 1], _numbers(x))

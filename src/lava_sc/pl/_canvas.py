@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: ColorBrewer's YlOrRd, safe for colour-blind readers, but its pale end darker: absence recedes on white, yet is seen.
+#: ColorBrewer's YlOrRd, safe for colour-blind readers, with an end that recedes from the paper, yet is seen: on white, on black.
 _PRESENCE_COLORS: Final = ("#f3ecca", "#fed976", "#fd8d3c", "#e31a1c", "#800026")
+_PRESENCE_ON_BLACK: Final = ("#3a2a2a", "#8c1218", "#e31a1c", "#fd8d3c", "#ffeda0")
 #: Strength of ink, 1 being that of the style's text.
 CELLS, BARS, FRAME, REMARK = 0.12, 0.45, 0.4, 0.65
+_GREY: Final = 1.5  # sum of red, green and blue
 _LARGEST_CELL, _SMALLEST_CELL = 14.0, 0.3  # square points
 _LARGEST_PROBE, _SMALLEST_PROBE = 40.0, 5.0
 
@@ -41,6 +43,19 @@ def ink(strength: float) -> str:
     paper = 1.0 - opacity + opacity * np.array(background)
     tone = (1 - strength) * paper + strength * np.array(to_rgba(rcParams["text.color"])[:3])
     return to_hex(tuple(tone.tolist()))
+
+
+def is_dark() -> bool:
+    """Whether the style's text is light, hence its paper dark."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgb
+
+    return sum(to_rgb(rcParams["text.color"])) > _GREY
+
+
+def rising_colors() -> str:
+    """Colours other than those of presence whose low end recedes from the paper; their light end is no grey."""
+    return "viridis" if is_dark() else "viridis_r"
 
 
 def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:
@@ -86,7 +101,8 @@ def presence_scale(presences: FloatArray, cmap: str | Colormap | None) -> Scalar
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     if cmap is None:
-        cmap = LinearSegmentedColormap.from_list("lava_presence", _PRESENCE_COLORS)
+        colors = _PRESENCE_ON_BLACK if is_dark() else _PRESENCE_COLORS
+        cmap = LinearSegmentedColormap.from_list("lava_presence", colors)
     largest = float(np.nanmax(presences, initial=0.0))
     return ScalarMappable(Normalize(0.0, largest if largest > 0 else 1.0), cmap)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from lava_sc.pl import _canvas
+
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
@@ -15,11 +17,7 @@ _NEITHER: Final = "#BDBDBD"
 
 def direction_colors() -> tuple[str, str]:
     """Of negative and of positive correlations, both seen on the style's background."""
-    from matplotlib import rcParams
-    from matplotlib.colors import to_rgb
-
-    is_dark = sum(to_rgb(rcParams["text.color"])) > 1.5  # as the text is light
-    return (_NEGATIVE_ON_BLACK if is_dark else _NEGATIVE), _POSITIVE
+    return (_NEGATIVE_ON_BLACK if _canvas.is_dark() else _NEGATIVE), _POSITIVE
 
 
 def direction_scale() -> ScalarMappable:

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, FloatArray
     from lava_sc.pl._basis import Basis
 
-#: ColorBrewer's Blues, the pale end darker; warm colours are for presence throughout.
+#: ColorBrewer's Blues, the end that stands for 0 near the paper; warm colours are for presence throughout.
 _FRACTION_COLORS: Final = ("#e3e9f0", "#9ecae1", "#4292c6", "#08519c", "#08306b")
-#: Okabe and Ito's colours without yellow, and markers: together 42 donors.
-_DONOR_COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_FRACTION_ON_BLACK: Final = ("#28303a", "#08519c", "#4292c6", "#9ecae1", "#e6f1fa")
+#: Okabe and Ito's colours without yellow and black, for which the style's own stands, and markers: together 42 donors.
+_DONOR_COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DONOR_MARKERS: Final = "os^Dv<"
 _ROWS: Final = 15  # of the donors' legend
 _BESIDE: Final = 14.5  # font sizes between panels: a legend, and the numbers of the next axis
@@ -204,7 +205,8 @@ def _fraction_scale(pair: _Pair) -> ScalarMappable:
     known = pair.y[~np.isnan(pair.y)]
     low, high = (known.min(), known.max()) if pair.fraction == "mean" else (0.0, known.max())
     norm = Normalize(float(low), float(high if high > low else low + 1))
-    return ScalarMappable(norm, LinearSegmentedColormap.from_list("lava_fraction", _FRACTION_COLORS))
+    colors = _FRACTION_ON_BLACK if _canvas.is_dark() else _FRACTION_COLORS
+    return ScalarMappable(norm, LinearSegmentedColormap.from_list("lava_fraction", colors))
 
 
 def _statistics(row: pd.Series) -> list[str]:
@@ -251,11 +253,12 @@ def _donors_shown(pair: _Pair) -> list[str]:
 def _draw_scatter(ax: Axes, pair: _Pair) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    style: dict[str, Any] = dict(s=22, linewidths=0.4, edgecolors="white", zorder=3)
+    style: dict[str, Any] = dict(s=22, linewidths=0.4, edgecolors=_canvas.ink(0), zorder=3)
     x, y = pair.there
+    colors = *_DONOR_COLORS, _canvas.ink(1)
     for i, donor in enumerate(_donors_shown(pair)):
         of_donor = pair.donors[pair.counts] == donor if pair.donors is not None else np.zeros(len(x), dtype=bool)
-        color, marker = _DONOR_COLORS[i % len(_DONOR_COLORS)], _DONOR_MARKERS[i % len(_DONOR_MARKERS)]
+        color, marker = colors[i % len(colors)], _DONOR_MARKERS[i % len(_DONOR_MARKERS)]
         ax.scatter(x[of_donor], y[of_donor], color=color, marker=marker, label=donor, **style)
     if pair.donors is None:
         ax.scatter(x, y, color=_canvas.ink(_canvas.REMARK), **style)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.pl._basis import Basis
 
-_COLORS: Final = "viridis_r"  # other than those of presence; its light end is no grey
 _LEFT_OUT: Final = 0.2  # strength of ink
 _WIDTH, _HEIGHTS = 2.6, (1.9, 2.4)  # of the histogram, inches
 _BINS: Final = 24
@@ -107,7 +106,7 @@ def _scale(n_modules: int, cmap: str | Colormap | None) -> ScalarMappable:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    return ScalarMappable(Normalize(0.0, np.log2(max(n_modules, 2))), _COLORS if cmap is None else cmap)
+    return ScalarMappable(Normalize(0.0, np.log2(max(n_modules, 2))), _canvas.rising_colors() if cmap is None else cmap)
 
 
 def _titles(bits: FloatArray) -> tuple[tuple[str, str], tuple[str, str]]:

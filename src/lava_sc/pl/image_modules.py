@@ -32,6 +32,7 @@ _SIDE: Final = 2.0  # of a square panel, inches
 _TITLE: Final = 14.0  # of a module, in font sizes
 _WIDEST: Final = 1.2  # line of a correlation of 1, in points
 _LINES: Final = "#2166ac"
+_LINES_ON_BLACK: Final = "#92c5de"
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _draw(ax: Axes, image: _Image, scale: ScalarMappable) -> None:
     lines = LineCollection(
         list(image.lines),
         linewidths=_WIDEST * image.strengths,
-        colors=_LINES,
+        colors=_LINES_ON_BLACK if _canvas.is_dark() else _LINES,
         alpha=0.7,
         capstyle="round",
         rasterized=True,

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.pl._basis import Basis
 
-_COLORS: Final = "viridis_r"  # other than those of presence; its light end is no grey
 _LARGER: Final = 1.5  # a single map may be larger than one of many
 _NOTHING: Final = 0.2  # strength of ink
 _RING: Final = 13.0  # points
@@ -126,7 +125,7 @@ def _scale(cmap: str | Colormap | None) -> ScalarMappable:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    return ScalarMappable(Normalize(0.0, 1.0), _COLORS if cmap is None else cmap)
+    return ScalarMappable(Normalize(0.0, 1.0), _canvas.rising_colors() if cmap is None else cmap)
 
 
 def _draw(ax: Axes, place: Basis, cosines: FloatArray, locality: int, scale: ScalarMappable) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIZE: Final = (20.0, 12.0)  # of a panel, in font sizes
 _LEFT, _GAP, _BELOW = 4.5, 5.0, 3.4
+_LINE: Final = 0.12  # of a panel that a line of its legend takes, above the curves
 _MANY: Final = 12  # numbers from which only every other one is written
 #: Panels: title, columns of the table with their labels, whether the axis ends at 0 and 1.
 _PANELS: Final = (
@@ -142,5 +143,8 @@ def _frame(ax: Axes, table: pd.DataFrame, chosen: int, *, to_one: bool, labelled
     for spine in ax.spines.values():
         spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
     ax.spines[["top", "right"]].set_visible(False)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize="x-small", frameon=False, loc="best")
+    n_lines = len(ax.get_legend_handles_labels()[0])
+    if n_lines:
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, top + _LINE * n_lines * (top - bottom))
+        ax.legend(fontsize="x-small", frameon=False, loc="upper right", borderaxespad=0.1)

@@ -116,7 +116,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, chosen: Sequence[int], names: Sequence[s
         y,
         s=small + (large - small) * share,
         c=strength,
-        cmap="viridis_r",
+        cmap=_canvas.rising_colors(),
         vmin=_WEAKEST,
         vmax=_STRONGEST,
         edgecolors=edges,
