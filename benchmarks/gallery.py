@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 STYLES = {"white": "default", "black": "dark_background"}
+FEW = 20_000  # up to which `pl.n_modules` and `pl.stability` are drawn, which do not show cells
 QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 2, "n_splits": 3}
 
 
@@ -36,11 +37,11 @@ def analysed(n_cells: int, n_modules: int) -> AnnData:
     lava.tl.locality_size(adata)
     lava.tl.localities(adata, n_neighbors=max(60, n_cells // 120))
     lava.tl.locality_corr(adata)
-    numbers = range(max(1, n_modules - 2), n_modules + 3)
-    lava.tl.choose_n_modules(adata, numbers, **QUICK)
-    lava.tl.amf(adata, n_modules, n_runs=4)
-    lava.tl.module_evidence(adata, n_permutations=3)
-    lava.tl.stability(adata, n_placements=2, n_runs=2, n_resamples=3)
+    if n_cells <= FEW:
+        lava.tl.choose_n_modules(adata, range(max(1, n_modules - 2), n_modules + 3), **QUICK)
+    lava.tl.amf(adata, n_modules, n_runs=2)
+    if n_cells <= FEW:
+        lava.tl.stability(adata, n_placements=2, n_runs=2, n_resamples=3)
     lava.tl.co_presence(adata)
     lava.tl.module_genes(adata)
     rng = np.random.default_rng(0)
@@ -61,7 +62,8 @@ def analysed(n_cells: int, n_modules: int) -> AnnData:
 def pictures(adata: AnnData) -> dict[str, Callable[..., object]]:
     """What to call, by name, without the object."""
     pl, busiest = lava.pl, int(adata.uns["lava"]["presences"].sum(axis=1).argmax())
-    return {
+    of_evidence = {"n_modules": pl.n_modules, "stability": pl.stability} if adata.n_obs <= FEW else {}
+    return of_evidence | {
         "association": partial(pl.association, module=0, category="stimulated"),
         "centrality": pl.centrality,
         "co_presence": pl.co_presence,
@@ -73,11 +75,9 @@ def pictures(adata: AnnData) -> dict[str, Callable[..., object]]:
         "module_network_15": partial(pl.module_network, module=0, n_genes=15),
         "module_network_150": partial(pl.module_network, module=0, n_genes=150),
         "modules": pl.modules,
-        "n_modules": pl.n_modules,
         "ora": pl.ora,
         "presences": pl.presences,
         "reconstruction": partial(pl.reconstruction, locality=busiest),
-        "stability": pl.stability,
     }
 
 
