@@ -1,6 +1,7 @@
 """Time and memory of the steps as cells get more, and as workers do: ``python benchmarks/scaling.py``.
 
     python benchmarks/scaling.py --cells 10000 100000 1000000
+    python benchmarks/scaling.py --cells 1000000 --ways "2 threads" --memory 4   # with a limit on the process's data (Linux)
 
 Simulated cells × 2,000 genes, a tenth of the values not zero, are written piece by piece to an h5ad file in a temporary folder and
 opened lazily. Each way of working (threads, one and two worker processes of one thread) is a process of its own. Memory is the largest
@@ -101,6 +102,13 @@ def below() -> float:
     return found / 1e9
 
 
+def limit(gigabytes: float) -> None:
+    """From here on the process gets no more; what it asks for beyond that fails."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 1e9),) * 2)
+
+
 def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]:
     import anndata as ad
 
@@ -137,6 +145,7 @@ def main() -> None:
     parser.add_argument("--genes", type=int, default=1000, help="selected ones")
     parser.add_argument("--n-runs", type=int, default=4)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--memory", type=float, help="GB that a process may take, as by `ulimit -d`; none by default")
     parser.add_argument("--quick", action="store_true", help="2,000 cells and 200 genes: whether it runs")
     parser.add_argument("--folder", type=Path, help="where the files go; by default where temporary files do")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -144,6 +153,8 @@ def main() -> None:
     if arguments.quick:
         arguments.cells, arguments.genes, arguments.n_runs = [2000], 200, 2
     if arguments.one is not None:
+        if arguments.memory is not None:
+            limit(arguments.memory)
         print(json.dumps(one(Path(arguments.one[0]), int(arguments.one[1]), arguments.genes, arguments.n_runs)))
         return
     print(f"{'cells':>9}  {'way':10} {'step':17} {'seconds':>8} {'GB here':>8} {'GB at workers':>14}")

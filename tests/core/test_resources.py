@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tracemalloc
 from math import comb
 from typing import TYPE_CHECKING
@@ -98,6 +100,29 @@ def test_memory_is_what_the_machine_and_all_control_groups_leave(
     tmp_path: Path, contents: Mapping[str, object], expected: int
 ) -> None:
     assert resources.memory_available(files(tmp_path, contents)) == expected * GB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are read from /proc")
+@pytest.mark.parametrize("which", ["RLIMIT_AS", "RLIMIT_DATA"])
+def test_memory_is_what_the_limits_of_the_process_leave(which: str) -> None:
+    """As much as is said to be left can be taken, but for what the libraries take themselves, and no more."""
+    code = f"""
+import resource
+from lava_sc.core.resources import memory_available
+import numpy as np
+
+resource.setrlimit(resource.{which}, (6 * 10**9, 6 * 10**9))
+left = memory_available()
+assert 0 < left < 6 * 10**9
+taken = np.empty(left - 10**8, dtype=np.uint8)
+assert memory_available() <= 10**8
+try:
+    np.empty(2 * 10**8, dtype=np.uint8)
+except MemoryError:
+    print("no more")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "no more\n"
 
 
 def test_memory_of_this_machine() -> None:

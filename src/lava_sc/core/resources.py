@@ -26,7 +26,7 @@ _BATCH: Final = 64  # localities in a batch of AMF, the default
 
 
 def memory_available(root: Path = Path("/")) -> int:
-    """Bytes that this process can still take: what the machine has, or what its control groups (containers, jobs) leave.
+    """Bytes that this process can still take: what the machine has, or what its limits and control groups (containers, jobs) leave.
 
     Parameters
     ----------
@@ -35,7 +35,27 @@ def memory_available(root: Path = Path("/")) -> int:
     """
     import psutil
 
-    return min([psutil.virtual_memory().available, *_left_in_groups(root)])
+    return min([psutil.virtual_memory().available, *_left_in_groups(root), *_left_to_process(root)])
+
+
+def _left_to_process(root: Path) -> list[int]:
+    """Bytes left below each limit that was set for this process (``ulimit -v`` and ``-d``); none where there is no ``/proc``."""
+    try:
+        import resource
+
+        status = (root / "proc/self/status").read_text(encoding="utf-8")
+    except (ImportError, OSError):
+        return []
+    sizes = dict(line.split(":", 1) for line in status.splitlines())
+    limits = {
+        "VmSize": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "VmData": resource.getrlimit(resource.RLIMIT_DATA)[0],
+    }
+    return [
+        max(limit - 1024 * int(sizes[name].split()[0]), 0)
+        for name, limit in limits.items()
+        if limit != resource.RLIM_INFINITY
+    ]
 
 
 def _left_in_groups(root: Path) -> list[int]:
