@@ -456,9 +456,20 @@ def test_missing_file_of_a_lazily_opened_object(start: AnnData, tmp_path: Path) 
     adata = lazy_h5ad(start, tmp_path, "csr")
     (tmp_path / "a.h5ad").unlink()
     with pytest.raises(
-        OSError, match=r"Found adata\.X unreadable \(FileNotFoundError\), expected an intact file; check"
+        OSError, match=r"Found adata\.X in '.*a\.h5ad' unreadable \(FileNotFoundError\), expected an intact file; check"
     ):
         lava.pp.select_genes(adata)
+
+
+@needs_xarray
+def test_embedding_of_a_lazily_opened_file_that_was_cut_off(start: AnnData, tmp_path: Path) -> None:
+    adata = lazy_h5ad(start, tmp_path, "csr")
+    os.truncate(tmp_path / "a.h5ad", 2000)
+    with pytest.raises(
+        OSError,
+        match=r"Found adata\.obsm\['X_umap'\] in '.*a\.h5ad' unreadable \(\w+\), expected an intact file; check",
+    ):
+        lava.tl.localities(adata, n_neighbors=30)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -470,7 +470,10 @@ def test_an_active_client_reads_what_is_opened_lazily(
         lava.tl.locality_corr(adata)
         assert_same(adata.uns["lava"]["C"], expected.uns["lava"]["C"])
         os.truncate(tmp_path / "cells.h5ad", 2000)
-        with pytest.raises(OSError, match=r"^Found adata\.X unreadable \(OSError\), expected an intact file; check it"):
+        with pytest.raises(
+            OSError,
+            match=r"^Found adata\.X in '.*cells\.h5ad' unreadable \(OSError\), expected an intact file; check it",
+        ):
             lava.pp.select_genes(adata)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from lava_sc import _read
 from lava_sc._arrays import in_memory
 from lava_sc._logging import logger, warn
+from lava_sc._sources import reading
 from lava_sc.core.dense import dense
 
 if TYPE_CHECKING:
@@ -88,8 +89,11 @@ def representation(adata: AnnData, obsm_key: str) -> FloatArray:
     ------
     ValueError
         If it holds values that are not finite.
+    OSError
+        If it is in a file that cannot be read.
     """
-    values = dense(in_memory(adata.obsm[obsm_key]))
+    with reading(f"adata.obsm[{obsm_key!r}]", str(adata.filename or "")):
+        values = dense(in_memory(adata.obsm[obsm_key]))
     if values.dtype.kind not in "biuf" or values.shape[1] == 0:
         msg = (
             f"Found {values.shape[1]} columns of dtype {values.dtype} in adata.obsm[{obsm_key!r}], expected at least one "

@@ -64,12 +64,13 @@ def source(
     elif layer is not None:
         _validate.column_names("layer", layer, [name for name in adata.layers if name is not None])  # None is X
     where = matrix_name(layer, use_raw=use_raw)
-    with reading(where, str(adata.filename or "")):
+    file = str(adata.filename or "")
+    with reading(where, file):
         X = adata.raw.X if use_raw else adata.X if layer is None else adata.layers[layer]
     if X is None:
         msg = "Found no matrix in adata.X, expected expression values; fill adata.X or pass layer=."
         raise ValueError(msg)
-    return open_source(X, columns, where, memory)
+    return open_source(X, columns, where, memory, file)
 
 
 def _columns_of_raw(adata: AnnData, genes: pd.Index) -> IntArray:

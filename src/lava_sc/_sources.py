@@ -95,7 +95,7 @@ def reading(where: str, file: str) -> Iterator[None]:
         raise OSError(msg) from error
 
 
-def open_source(X: Any, columns: IntArray, where: str, memory: int | None) -> Source:
+def open_source(X: Any, columns: IntArray, where: str, memory: int | None, file: str = "") -> Source:
     """Some columns of a matrix, wherever it is kept.
 
     Parameters
@@ -108,6 +108,8 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None) -> So
         How a user reaches the matrix, for messages.
     memory
         Bytes that rows of a stored matrix may take at once; ``None`` takes a quarter of what there is.
+    file
+        The file it is in, if any, for messages; asked of the matrix where it knows.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None) -> So
     """
     if any(base.__module__.partition(".")[0] == "dask" for base in type(X).__mro__):
         _register_dask()
-    file = _file_of(X, where)
+    file = _file_of(X, where) or file
     with reading(where, file):
         storage = _open(X, where)
     if storage is not None:
