@@ -158,9 +158,9 @@ def choose_n_modules(
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
     how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "client": client}
     tried = [try_number(target, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
-    how["options"] = replace(options, n_pilots=N_PILOTS)
-    others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), **how)
-    found = against_chance(null, Findings(tried, target, fewest, *others), n_permutations, int(seed), **how)
+    quickly = how | {"options": replace(options, n_pilots=N_PILOTS)}
+    others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), **quickly)
+    found = against_chance(null, Findings(tried, target, fewest, *others), n_permutations, int(seed), **quickly)
     choice = choose(found.curve)
     _report(choice)
     if len(target.data) >= _FEW * target.n_localities:
