@@ -161,7 +161,7 @@ def kill_one_at_work(client: distributed.Client) -> int:
 def healing_client(client: distributed.Client) -> Iterator[distributed.Client]:
     """Three processes, and three again afterwards."""
     yield client
-    client.wait_for_workers(3, timeout=60)
+    client.wait_for_workers(3, timeout=300)
 
 
 def values_and_members(n_cells: int = 1500, n_genes: int = 60) -> tuple[np.ndarray, np.ndarray]:
