@@ -56,10 +56,11 @@ def choose_n_modules(
 
     Cells are split into halves, and modules and presences that are made from one reconstruct the same localities in the other.
     That gets better with every module that is there, and no better with any further one: the smallest number is taken
-    that is within one standard error, or 1 %, of the best, among those whose modules are no near copies of one another (cosine above
-    0.8), as they are when more are asked for than there are, and all exceed chance in the other half. When none of its modules explains more than twice what the best module of
-    shuffled genes does, the number is 0. When the largest number that was tried is still better, or too close to see that it is not, a smaller one nearly as
-    good, runs disagree or only modules that may be chance make it better, a number is given, but called unclear.
+    that is within one standard error, or 1 %, of the best, among those whose modules are no near copies of one another (cosine
+    above 0.8), as they are when more are asked for than there are, and all exceed chance in the other half. When none of its
+    modules explains more than twice what the best module of shuffled genes does, the number is 0. When the largest number that
+    was tried is still better, or none much larger was tried and it is no worse, a smaller one nearly as good, runs disagree or
+    only modules that may be chance make it better, a number is given, but called unclear.
 
     The paper looks for an elbow of the loss instead, and lets stability decide where it is ambiguous (Section 2.3). That number
     is stored as well, and is the one that is taken with ``n_splits=0``, or where half of the cells hold too few correlations.
