@@ -3,7 +3,8 @@
     python benchmarks/gallery.py pictures                          # 700 and 200,000 cells, 2 and 15 modules
     python benchmarks/gallery.py pictures --cells 700 --modules 15
 
-Simulated cells (`datasets.planted`) with donors, a condition that follows the first module, and gene sets of which some are modules.
+Simulated cells (`datasets.planted`; few modules have 150 genes each, many 20) with donors, a condition of half of the donors that nothing
+follows, and gene sets of which some are modules. `pl.n_modules` and `pl.stability` show no cells and are drawn for few of them only.
 Prints the seconds that each picture took, on white.
 """
 
@@ -28,19 +29,19 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 STYLES = {"white": "default", "black": "dark_background"}
-FEW = 20_000  # up to which `pl.n_modules` and `pl.stability` are drawn, which do not show cells
+FEW = 20_000  # cells
 QUICK: dict[str, Any] = {"n_runs": 2, "n_permutations": 2, "n_splits": 3}
 
 
 def analysed(n_cells: int, n_modules: int) -> AnnData:
-    adata = lava.datasets.planted(n_cells=n_cells, n_modules=n_modules, n_genes=60 + 20 * n_modules)
+    adata = lava.datasets.planted(n_cells=n_cells, n_modules=n_modules, n_genes=450, genes_per_module=300 // n_modules)
+    adata.var["pixel"] = np.arange(adata.n_vars)
     lava.tl.locality_size(adata)
     lava.tl.localities(adata, n_neighbors=max(60, n_cells // 120))
     lava.tl.locality_corr(adata)
-    if n_cells <= FEW:
-        lava.tl.choose_n_modules(adata, range(max(1, n_modules - 2), n_modules + 3), **QUICK)
     lava.tl.amf(adata, n_modules, n_runs=2)
     if n_cells <= FEW:
+        lava.tl.choose_n_modules(adata, range(max(1, n_modules - 2), n_modules + 3), **QUICK)
         lava.tl.stability(adata, n_placements=2, n_runs=2, n_resamples=3)
     lava.tl.co_presence(adata)
     lava.tl.module_genes(adata)
@@ -62,11 +63,12 @@ def analysed(n_cells: int, n_modules: int) -> AnnData:
 def pictures(adata: AnnData) -> dict[str, Callable[..., object]]:
     """What to call, by name, without the object."""
     pl, busiest = lava.pl, int(adata.uns["lava"]["presences"].sum(axis=1).argmax())
-    of_evidence = {"n_modules": pl.n_modules, "stability": pl.stability} if adata.n_obs <= FEW else {}
-    return of_evidence | {
+    shown = {"n_modules": pl.n_modules, "stability": pl.stability} if adata.n_obs <= FEW else {}
+    return shown | {
         "association": partial(pl.association, module=0, category="stimulated"),
         "centrality": pl.centrality,
         "co_presence": pl.co_presence,
+        "image_modules": partial(pl.image_modules, shape=(-(-adata.n_vars // 25), 25), pixel_key="pixel"),
         "localities": pl.localities,
         "localities_two": partial(pl.localities, localities=[0, 1], color="donor"),
         "locality_similarity": partial(pl.locality_similarity, locality=busiest),

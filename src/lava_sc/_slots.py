@@ -1,21 +1,23 @@
-"""The names under which results are stored, and the order in which they depend on each other.
+"""Results by name: written, read and dropped together with what builds on them.
 
-No other module spells a name in ``obs``, ``obsm``, ``varm`` or ``uns``: writers call :func:`store`, readers :func:`load`.
+No module but this one and :mod:`lava_sc._steps`, which lists them, spells a name in ``obs``, ``obsm``, ``varm`` or ``uns``:
+writers call :func:`store`, readers :func:`load`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from anndata.experimental.backed import Dataset2D
 
 from lava_sc import _validate
 from lava_sc._arrays import in_memory
+from lava_sc._steps import STEPS
 from lava_sc._store import open_store
 
 if TYPE_CHECKING:
@@ -23,104 +25,11 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-Container = Literal["obs", "obsm", "varm", "uns"]
+    from lava_sc._steps import Container
 
 #: Gene mask written by :func:`lava_sc.pp.select_genes`, read by :func:`lava_sc.tl.locality_corr`.
 GENE_MASK: Final = "lava_genes"
 _PARAMS: Final = "params"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A call that stores results: its function, the step it builds on, where its fields live, and which may be missing.
-
-    It may also replace fields of the step that it builds on. Steps that read these build on the one that may replace them,
-    whether it has been run or not, so that they are dropped when it does.
-    """
-
-    function: str
-    builds_on: str | None
-    fields: Mapping[str, Container] = field(default_factory=dict)
-    optional: frozenset[str] = frozenset()
-    replaces: frozenset[str] = frozenset()
-
-
-STEPS: Final[Mapping[str, Step]] = {
-    "locality_size": Step("lava_sc.tl.locality_size", builds_on=None, fields={"locality_size": "uns"}),
-    "localities": Step(
-        "lava_sc.tl.localities",
-        builds_on=None,
-        fields={
-            "probes": "uns",
-            "placement": "uns",
-            "localities": "obsm",
-            "in_degree": "obs",
-            "locality_in_degree": "obs",
-        },
-    ),
-    "locality_corr": Step(
-        "lava_sc.tl.locality_corr",
-        builds_on="localities",
-        fields={"genes": "uns", "defined": "uns", "C": "uns", "evidence": "uns"},
-    ),
-    "gene_set_scores": Step(
-        "lava_sc.tl.score_gene_sets",
-        builds_on="locality_corr",
-        fields={"gene_set_summary": "uns", "gene_set_scores": "uns", "cell_gene_set_scores": "obsm"},
-    ),
-    "choose_n_modules": Step(
-        "lava_sc.tl.choose_n_modules",
-        builds_on="locality_corr",
-        fields={"n_modules": "uns", "n_modules_choice": "uns", "n_modules_runs": "uns"},
-        optional=frozenset({"n_modules_runs"}),
-    ),
-    "amf": Step(
-        "lava_sc.tl.amf",
-        builds_on="locality_corr",
-        fields={
-            "modules": "uns",
-            "presences": "uns",
-            "runs": "uns",
-            "cell_presences": "obsm",
-            "gene_weights": "varm",
-            "gamma_sweep": "uns",
-        },
-        optional=frozenset({"gamma_sweep"}),
-    ),
-    "project": Step(
-        "lava_sc.tl.project", builds_on="amf", fields={"preservation": "uns", "preservation_localities": "uns"}
-    ),
-    "finetune_presences": Step(
-        "lava_sc.tl.finetune_presences",
-        builds_on="amf",
-        fields={"presences_amf": "uns", "finetuning": "uns"},
-        replaces=frozenset({"presences", "cell_presences"}),
-    ),
-    "co_presence": Step(
-        "lava_sc.tl.co_presence",
-        builds_on="finetune_presences",
-        fields={"co_presence": "uns", "module_entropy": "uns"},
-    ),
-    "presence_association": Step(
-        "lava_sc.tl.presence_association",
-        builds_on="finetune_presences",
-        fields={"presence_association": "uns", "locality_fractions": "uns", "locality_donors": "uns"},
-        optional=frozenset({"locality_donors"}),
-    ),
-    "stability": Step("lava_sc.tl.stability", builds_on="amf", fields={"stability": "uns", "stability_cosines": "uns"}),
-    "factorisations": Step(
-        "lava_sc.tl.compare_factorisations", builds_on="locality_corr", fields={"factorisations": "uns"}
-    ),
-    "module_evidence": Step(
-        "lava_sc.tl.module_evidence",
-        builds_on="finetune_presences",
-        fields={"module_evidence": "uns", "gene_q": "varm"},
-    ),
-    "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
-    "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns", "ora_control": "uns"}),
-    "name_modules": Step("lava_sc.tl.name_modules", builds_on="module_genes", fields={"module_names": "uns"}),
-}
-
 _STEP_OF: Final = {name: step for step, spec in STEPS.items() for name in spec.fields}
 
 

@@ -216,7 +216,7 @@ def _smallest_near_best(curve: Curve, n_errors: float, *, of_all: bool = False) 
 def _others_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
     """Why the number is unclear, if it is, and what other samples say of it."""
     n, cosine = int(curve.n_modules[at]), curve.other_samples.mean(axis=0)[at]
-    more = _better_by_chance(curve, at)
+    doubt, more = _doubt(curve, at, curve.n_replicated), _better_by_chance(curve, at)
     fair = " whose modules all exceed chance there" if more is not None else ""
     copies = " without near copies among its modules" if _copies(curve)[at:].any() else ""
     verdict = (
@@ -229,16 +229,16 @@ def _others_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
         chance = (
             f"{more} modules reconstruct cells that were left out better, but only {held} of them exceed chance there"
         )
-        return _doubt(curve, at, curve.n_replicated) or chance, verdict
+        return doubt or chance, verdict
     if at + 1 == len(curve.loss):
         return "cells that were left out are still reconstructed better with the largest number that was tried", verdict
     if _may_go_on(curve, at):
         why = f"no number above {curve.n_modules[-1]} was tried, where cells that were left out are reconstructed no worse"
-        return _doubt(curve, at, curve.n_replicated) or why, verdict
+        return doubt or why, verdict
     smaller = int(curve.n_modules[_smallest_near_best(curve, _APART, of_all=True)])
     plural = "s" if smaller == 1 else ""
     nearly = f"{_modules(smaller)} reconstruct{plural} cells that were left out nearly as well" if smaller < n else None
-    return _doubt(curve, at, curve.n_replicated) or nearly, verdict
+    return doubt or nearly, verdict
 
 
 def _elbow_verdict(curve: Curve, at: int) -> tuple[str | None, str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 N_FOLDS: Final = 5
 #: Pilots of each run whose modules are not kept, on parts of the data and on null data: a start takes most of a small run's time.
-N_PILOTS: Final = 2
+_N_PILOTS: Final = 2
 #: Null data sets that are fitted with every number of modules, and how often each; the others with one number only.
 N_NULLS_OF_CURVE: Final = 3
 N_RUNS_OF_NULL: Final = 3
@@ -90,6 +90,11 @@ class NullFit:
 _NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0, total=0.0)
 
 
+def quick(options: Options) -> Options:
+    """The same with fewer pilots, for runs whose modules are not kept."""
+    return replace(options, n_pilots=_N_PILOTS)
+
+
 def squares(target: Target) -> float:
     """Σ C²."""
     return float(np.square(target.data, dtype=np.float64).sum())
@@ -127,8 +132,7 @@ def try_number(
     shares = explained(target, *found.factors) / squares(target)
     parts = folds(target.n_localities, N_FOLDS, rng)
     seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
-    options = replace(options, n_pilots=N_PILOTS)
-    tasks = [(target, (part, n_modules, options, init, s)) for part, s in zip(parts, seeds, strict=True)]
+    tasks = [(target, (part, n_modules, quick(options), init, s)) for part, s in zip(parts, seeds, strict=True)]
     with settled_libraries():
         cosines = list(spread(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))
     mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")

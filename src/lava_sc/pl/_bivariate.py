@@ -41,7 +41,7 @@ def colors_of(x: FloatArray, y: FloatArray) -> tuple[list[str], IntArray]:
 
 
 def _nine() -> tuple[tuple[str, ...], ...]:
-    return _ON_BLACK if _canvas.is_dark() else _COLORS
+    return _canvas.by_paper(_COLORS, _ON_BLACK)
 
 
 def _thirds(values: FloatArray) -> IntArray:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: ColorBrewer's YlOrRd, safe for colour-blind readers, with an end that recedes from the paper, yet is seen: on white, on black.
+#: ColorBrewer's YlOrRd, safe for colour-blind readers, with an end that recedes into the paper, yet is seen: on white, on black.
 _PRESENCE_COLORS: Final = ("#f3ecca", "#fed976", "#fd8d3c", "#e31a1c", "#800026")
 _PRESENCE_ON_BLACK: Final = ("#3a2a2a", "#8c1218", "#e31a1c", "#fd8d3c", "#ffeda0")
 #: Strength of ink, 1 being that of the style's text.
@@ -45,7 +45,7 @@ def ink(strength: float) -> str:
     return to_hex(tuple(tone.tolist()))
 
 
-def is_dark() -> bool:
+def _is_dark() -> bool:
     """Whether the style's text is light, hence its paper dark."""
     from matplotlib import rcParams
     from matplotlib.colors import to_rgb
@@ -53,9 +53,14 @@ def is_dark() -> bool:
     return sum(to_rgb(rcParams["text.color"])) > _GREY
 
 
+def by_paper(on_white: T, on_black: T) -> T:
+    """What suits the style's paper."""
+    return on_black if _is_dark() else on_white
+
+
 def rising_colors() -> str:
-    """Colours other than those of presence whose low end recedes from the paper; their light end is no grey."""
-    return "viridis" if is_dark() else "viridis_r"
+    """Colours other than those of presence whose low end recedes into the paper; their light end is no grey."""
+    return by_paper("viridis_r", "viridis")
 
 
 def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:
@@ -101,7 +106,7 @@ def presence_scale(presences: FloatArray, cmap: str | Colormap | None) -> Scalar
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     if cmap is None:
-        colors = _PRESENCE_ON_BLACK if is_dark() else _PRESENCE_COLORS
+        colors = by_paper(_PRESENCE_COLORS, _PRESENCE_ON_BLACK)
         cmap = LinearSegmentedColormap.from_list("lava_presence", colors)
     largest = float(np.nanmax(presences, initial=0.0))
     return ScalarMappable(Normalize(0.0, largest if largest > 0 else 1.0), cmap)

@@ -205,7 +205,7 @@ def _fraction_scale(pair: _Pair) -> ScalarMappable:
     known = pair.y[~np.isnan(pair.y)]
     low, high = (known.min(), known.max()) if pair.fraction == "mean" else (0.0, known.max())
     norm = Normalize(float(low), float(high if high > low else low + 1))
-    colors = _FRACTION_ON_BLACK if _canvas.is_dark() else _FRACTION_COLORS
+    colors = _canvas.by_paper(_FRACTION_COLORS, _FRACTION_ON_BLACK)
     return ScalarMappable(norm, LinearSegmentedColormap.from_list("lava_fraction", colors))
 
 

@@ -230,7 +230,7 @@ def _draw(ax: Axes, image: _Image, scale: ScalarMappable) -> None:
     lines = LineCollection(
         list(image.lines),
         linewidths=_WIDEST * image.strengths,
-        colors=_LINES_ON_BLACK if _canvas.is_dark() else _LINES,
+        colors=_canvas.by_paper(_LINES, _LINES_ON_BLACK),
         alpha=0.7,
         capstyle="round",
         rasterized=True,

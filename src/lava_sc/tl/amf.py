@@ -223,6 +223,7 @@ def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[str, An
     """What :func:`lava_sc.tl.choose_n_modules` found with the same arguments, ``None`` if it did not."""
     options = {one.name: one.default for one in dataclasses.fields(Options)} | {"min_localities": 1}
     chosen = ("nu", "gamma")  # these it lets the user choose, like the following
+    # Not every option of a fit is an argument here
     if any(params.get(name, value) != value for name, value in options.items() if name not in chosen):
         return None
     arguments = {name: params[name] for name in (*chosen, "init", "n_runs", "rng")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.number import choose
-from lava_sc.core.numbers import N_PILOTS, try_number
+from lava_sc.core.numbers import quick, try_number
 from lava_sc.tl._null import null_data
 from lava_sc.tl._numbers import Findings, against_chance, in_other_cells, table_of_numbers
 from lava_sc.tl._runs import fields_of_runs
@@ -159,7 +159,7 @@ def choose_n_modules(
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
     how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "client": client}
     tried = [try_number(target, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
-    quickly = how | {"options": replace(options, n_pilots=N_PILOTS)}
+    quickly = how | {"options": quick(options)}
     others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), **quickly)
     found = against_chance(null, Findings(tried, target, fewest, *others), n_permutations, int(seed), **quickly)
     choice = choose(found.curve)
