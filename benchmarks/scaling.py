@@ -27,7 +27,9 @@ from scipy import sparse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import anndata as ad
     import h5py
+    import pandas as pd
 
 N_GENES, N_MODULES, GENES_PER_MODULE, PIECE = 2000, 8, 150, 10_000
 WAYS = {"2 threads": 0, "1 worker": 1, "2 workers": 2}
@@ -58,7 +60,7 @@ def write(path: Path, n_cells: int) -> None:
 
     simulation, Z = Simulation(), np.random.default_rng(2).uniform(-1, 1, size=(n_cells, 2)).astype(np.float32)
     adata = ad.AnnData(
-        obs=pd.DataFrame(index=[f"cell_{i}" for i in range(n_cells)]),
+        obs=pd.DataFrame({"group": _groups(n_cells)}, index=[f"cell_{i}" for i in range(n_cells)]),
         var=pd.DataFrame(index=[f"gene_{j}" for j in range(N_GENES)]),
         obsm={"X_umap": Z},
     )
@@ -66,6 +68,13 @@ def write(path: Path, n_cells: int) -> None:
     with h5py.File(path, "r+") as file:
         for k, start in enumerate(range(0, n_cells, PIECE)):
             append(file, simulation.piece(Z[start : start + PIECE], k), first=k == 0)
+
+
+def _groups(n_cells: int) -> pd.Categorical:
+    """Two groups of cells that have nothing to do with the map."""
+    import pandas as pd
+
+    return pd.Categorical.from_codes(np.arange(n_cells) % 2, ["a", "b"])
 
 
 def append(file: h5py.File, X: sparse.csr_matrix, *, first: bool) -> None:
@@ -109,6 +118,13 @@ def limit(gigabytes: float) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (int(gigabytes * 1e9),) * 2)
 
 
+def page(adata: ad.AnnData, path: Path) -> None:
+    import lava_sc as lava
+
+    lava.tl.module_genes(adata)
+    lava.report(adata, path, groupby="group")
+
+
 def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]:
     import anndata as ad
 
@@ -132,6 +148,8 @@ def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]
             "tl.localities": lambda: lava.tl.localities(adata, n_jobs=2),
             "tl.locality_corr": lambda: lava.tl.locality_corr(adata, **where),
             "tl.amf": lambda: lava.tl.amf(adata, N_MODULES, n_runs=n_runs, **where),
+            "tl.presence_association": lambda: lava.tl.presence_association(adata, "group"),
+            "report": lambda: page(adata, path.with_name("page.html")),
         }
         found = {name: measured(work, here, below) for name, work in steps.items()}
         result = adata.uns["lava"]
@@ -157,7 +175,7 @@ def main() -> None:
             limit(arguments.memory)
         print(json.dumps(one(Path(arguments.one[0]), int(arguments.one[1]), arguments.genes, arguments.n_runs)))
         return
-    print(f"{'cells':>9}  {'way':10} {'step':17} {'seconds':>8} {'GB here':>8} {'GB at workers':>14}")
+    print(f"{'cells':>9}  {'way':10} {'step':23} {'seconds':>8} {'GB here':>8} {'GB at workers':>14}")
     for n_cells in arguments.cells:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             path = Path(folder) / "cells.h5ad"
@@ -170,7 +188,7 @@ def main() -> None:
 
 def show(n_cells: int, way: str, found: dict[str, Any]) -> None:
     for step, (seconds, here, at_workers) in found["steps"].items():
-        print(f"{n_cells:9,}  {way:10} {step:17} {seconds:8.1f} {here:8.2f} {at_workers:14.2f}")
+        print(f"{n_cells:9,}  {way:10} {step:23} {seconds:8.1f} {here:8.2f} {at_workers:14.2f}")
     n_localities, n_modules, n_kept = found["sizes"]
     what = f"{n_localities} localities, {n_kept:,} correlations, {n_modules} modules, loss {found['loss']:.9f}"
     print(f"{n_cells:9,}  {way:10} {what}", flush=True)

@@ -50,9 +50,9 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.fixture
-def page(explained, tmp_path):
-    path = lava.report(explained, tmp_path / "page.html", groupby="region")
+@pytest.fixture(scope="module")
+def page(explained, tmp_path_factory):
+    path = lava.report(explained, tmp_path_factory.mktemp("report") / "page.html", groupby="region")
     return Page(path.read_text(encoding="utf-8"))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _PARTS: Final = 64
+_BRING_LIBRARIES: Final = ("scipy.linalg", "sklearn.cluster", "sklearn.decomposition", "torch")
 _PROGRESS_DELAY: Final = 2.0  # seconds before a bar appears: what is done by then needs none
 
 
@@ -46,6 +49,17 @@ def split(length: int) -> list[NDArray[np.int64]]:
     return [part for part in np.array_split(np.arange(length), min(_PARTS, max(length, 1))) if len(part)]
 
 
+def libraries() -> ThreadpoolController:
+    """BLAS and OpenMP of this process. Looking for them takes longer than a small fit, so it is done once, and when others came."""
+    return _libraries(tuple(name in sys.modules for name in _BRING_LIBRARIES))
+
+
+@cache
+def _libraries(loaded: tuple[bool, ...]) -> ThreadpoolController:
+    del loaded
+    return ThreadpoolController()
+
+
 def quiet_thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None) -> list[R]:
     """Results in the order of the items, for short work that releases the interpreter lock and calls no BLAS."""
     workers = min(resolve_n_jobs(n_jobs), max(len(items), 1))
@@ -58,7 +72,7 @@ def quiet_thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: 
 def ordered_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | None) -> Iterator[R]:
     """Yield results in the order of the items, whatever the number of workers; BLAS is held to one thread in each."""
     workers = min(resolve_n_jobs(n_jobs), max(len(items), 1))
-    with threadpool_limits(limits=1, user_api="blas"):
+    with libraries().limit(limits=1, user_api="blas"):
         if workers == 1:
             yield from map(function, items)
         else:
@@ -80,6 +94,6 @@ def settled_libraries() -> Iterator[None]:
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings(), threadpool_limits(limits=1):
+    with warnings.catch_warnings(), libraries().limit(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield

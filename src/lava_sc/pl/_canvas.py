@@ -64,9 +64,29 @@ def rising_colors() -> str:
 
 
 def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:
-    """Cells as dots, rasterised; ``of`` how many there are in all, which decides their size."""
+    """Cells as dots, rasterised.
+
+    Parameters
+    ----------
+    ax
+        Where to.
+    cells
+        (E, 2) places; later ones lie on top.
+    of
+        How many cells there are in all, which decides on their size.
+    style
+        Properties of the dots: ``facecolor``, or ``array``, ``cmap`` and ``norm``; ``zorder``.
+    """
+    from lava_sc.pl._dots import Dots
+
     size = np.clip(0.9 * _area(ax) / max(of or len(cells), 1), _SMALLEST_CELL, _LARGEST_CELL)
-    return ax.scatter(*cells.T, **{"s": size, "linewidths": 0, "rasterized": True, "zorder": 1, **style})
+    dots = Dots(ax, cells, size)
+    dots.set(**{"rasterized": True, "zorder": 1, **style})
+    ax.add_collection(dots)
+    if "array" in style:
+        dots.autoscale_None()
+    ax.autoscale_view()
+    return dots
 
 
 def draw_probes(ax: Axes, probes: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
     from lava_sc.pl._basis import Basis
 
@@ -117,13 +119,21 @@ def font_points(size: str | float) -> float:
 
 def text_width(texts: Sequence[str], size: str | float, **font: Any) -> float:
     """Width in inches of the longest of some texts, read letter by letter: names with dollars are no formulas."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties, findfont
 
     prop = FontProperties(size=size, **font)
-    paths = (TextPath((0, 0), text.replace("$", r"\$"), prop=prop) for text in texts if text)
-    widest = max((path.get_extents().width for path in paths), default=0.0)
+    file = findfont(prop)
+    widest = max((_points_wide(text, prop, file) for text in texts if text), default=0.0)
     return _HINTING * widest / POINTS
+
+
+@lru_cache(4096)
+def _points_wide(text: str, prop: FontProperties, file: str) -> float:
+    """Outlines take long to measure. What the properties mean depends on the style, hence the file of the font."""
+    from matplotlib.textpath import TextPath
+
+    del file
+    return float(TextPath((0, 0), text.replace("$", r"\$"), prop=prop).get_extents().width)
 
 
 def title_width(titles: Sequence[tuple[str, str]]) -> float:

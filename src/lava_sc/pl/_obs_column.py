@@ -25,7 +25,7 @@ def draw_column(ax: Axes, place: Basis, adata: AnnData, column: str) -> None:
     values = adata.obs[column]
     missing = values.isna().to_numpy()
     if missing.any():
-        _canvas.draw_cells(ax, place.cells[missing], of=len(values), color=_canvas.ink(_canvas.CELLS))
+        _canvas.draw_cells(ax, place.cells[missing], of=len(values), facecolor=_canvas.ink(_canvas.CELLS))
     if _is_number(values):
         _draw_numbers(ax, place, values.to_numpy(np.float64, na_value=np.nan), column)
     else:
@@ -49,21 +49,22 @@ def _n_columns(names: Sequence[Any]) -> int:
 
 
 def _draw_numbers(ax: Axes, place: Basis, values: Any, column: str) -> None:
-    there = ~np.isnan(values)
-    dots = _canvas.draw_cells(ax, place.cells[there], of=len(values), c=values[there])
+    there = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # as scanpy does, the highest last
+    dots = _canvas.draw_cells(ax, place.cells[there], of=len(values), array=values[there])
     _canvas.fill_colorbar(ax.inset_axes((1.03, 0.15, 0.035, 0.7)), dots, column)
 
 
 def _draw_categories(ax: Axes, place: Basis, values: pd.Series, stored: Sequence[str] | None, column: str) -> None:
     from matplotlib.lines import Line2D
 
+    from lava_sc.pl._dots import shuffled
+
     names = list(map(str, values.cat.categories))
     palette = np.array(_palette(len(names)) if stored is None or len(stored) < len(names) else list(map(_hex, stored)))
     codes = values.cat.codes.to_numpy()
     there = np.flatnonzero(codes >= 0)
-    # a fixed shuffle: in the order of the object the last sample would lie on top of the others
-    there = np.random.default_rng(0).permutation(there)
-    _canvas.draw_cells(ax, place.cells[there], of=len(values), color=palette[codes[there]])
+    there = there[shuffled(codes[there])]
+    _canvas.draw_cells(ax, place.cells[there], of=len(values), facecolor=palette[codes[there]])
     handles = [
         Line2D([], [], color=color, marker="o", linestyle="none", markersize=5, label=name)
         for name, color in zip(names, palette, strict=False)

@@ -224,7 +224,7 @@ def _statistics(row: pd.Series) -> list[str]:
 
 
 def _draw_values(ax: Axes, place: Basis, values: FloatArray, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, color=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     shown = values[place.drawn]
     order = np.flatnonzero(~np.isnan(shown))
     order = order[np.argsort(shown[order], kind="stable")]  # the highest on top
@@ -232,7 +232,7 @@ def _draw_values(ax: Axes, place: Basis, values: FloatArray, scale: ScalarMappab
 
 
 def _draw_both(ax: Axes, place: Basis, pair: _Pair) -> None:
-    _canvas.draw_cells(ax, place.cells, color=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     colors, order = np.full(len(pair.x), "", dtype=object), np.flatnonzero(pair.counts)
     colors[order], last = colors_of(*pair.there)
     order = order[last]

@@ -88,7 +88,9 @@ def centrality(
     fig = _layout.new_figure(grid.size)
     for i, title in enumerate(titles):
         ax = fig.add_axes(grid.box(i, 0, header, width, height))
-        _canvas.draw_cells(ax, place.cells, c=values[title[0]], cmap=scale.cmap, norm=scale.norm)
+        value = values[title[0]]
+        order = np.argsort(value, kind="stable")  # the highest on top
+        _canvas.draw_cells(ax, place.cells[order], array=value[order], cmap=scale.cmap, norm=scale.norm)
         _canvas.frame_map(ax, place, x=grid.is_lowest(i), y=grid.is_leftmost(i))
         _canvas.write_title(ax, *title)
     of = _SHRUNK * len(place.probes)

@@ -119,7 +119,7 @@ def _titles(bits: FloatArray) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def _draw_map(ax: Axes, place: Basis, bits: FloatArray, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, color=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     outside = np.isnan(bits)
     if outside.any():
         ink = dict(color=_canvas.ink(_LEFT_OUT), edgecolors=_canvas.ink(_canvas.FRAME), zorder=2)

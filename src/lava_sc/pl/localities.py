@@ -82,7 +82,7 @@ def localities(
     own_figure = ax is None
     ax = _new_axes(place, 0.0 if color is None else room_beside(adata.obs[color])) if ax is None else ax
     if color is None:
-        _canvas.draw_cells(ax, place.cells, color=_canvas.ink(_canvas.CELLS))
+        _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     else:
         draw_column(ax, place, adata, color)
     _canvas.draw_probes(ax, place.probes, color=_canvas.ink(_PROBES), edgecolors=_canvas.ink(0))
@@ -107,7 +107,7 @@ def _highlight(ax: Axes, place: Basis, membership: sparse.csc_matrix, number: in
     from matplotlib.patheffects import withStroke
 
     members = membership.indices[membership.indptr[number] : membership.indptr[number + 1]]
-    _canvas.draw_cells(ax, place.cells[members], of=len(place.cells), color=color, zorder=2)
+    _canvas.draw_cells(ax, place.cells[members], of=len(place.cells), facecolor=color, zorder=2)
     at = place.probes[place.drawn == number]
     if not len(at):  # no cell is left in a subset
         return

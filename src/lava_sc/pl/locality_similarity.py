@@ -129,7 +129,7 @@ def _scale(cmap: str | Colormap | None) -> ScalarMappable:
 
 
 def _draw(ax: Axes, place: Basis, cosines: FloatArray, locality: int, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, color=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     shown = cosines[place.drawn]
     nothing, n = np.isnan(shown), len(shown)
     if nothing.any():

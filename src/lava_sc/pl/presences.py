@@ -96,7 +96,7 @@ def presences(
 def _draw(ax: Axes, cells: FloatArray, values: FloatArray, scale: ScalarMappable) -> None:
     outside = np.isnan(values)
     if outside.any():
-        _canvas.draw_cells(ax, cells[outside], of=len(cells), color=_canvas.ink(_canvas.CELLS))
+        _canvas.draw_cells(ax, cells[outside], of=len(cells), facecolor=_canvas.ink(_canvas.CELLS))
     order = np.flatnonzero(~outside)
     order = order[np.argsort(values[order], kind="stable")]  # high presence on top
-    _canvas.draw_cells(ax, cells[order], of=len(cells), c=values[order], cmap=scale.cmap, norm=scale.norm, zorder=2)
+    _canvas.draw_cells(ax, cells[order], of=len(cells), array=values[order], cmap=scale.cmap, norm=scale.norm, zorder=2)

@@ -37,5 +37,5 @@ def png(drawn: Figure | Axes | None) -> str:
         figure.savefig(whole, format="png", dpi=_DPI, bbox_inches="tight", facecolor="white")
         plt.close(figure)
         whole.seek(0)
-        Image.open(whole).convert("RGB").quantize(_COLORS).save(small, format="png", optimize=True)
+        Image.open(whole).convert("RGB").quantize(_COLORS).save(small, format="png")
         return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")

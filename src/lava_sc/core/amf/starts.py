@@ -6,8 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from lava_sc.core._parallel import libraries
 from lava_sc.core.amf.pilots import nmf_start
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def kmeans_start(
     C = target.absolute()[correlated]
     rows = normalize(C)
     # With fewer distinct localities than modules, the modules left over start at random
-    with warnings.catch_warnings(), threadpool_limits(limits=1):
+    with warnings.catch_warnings(), libraries().limit(limits=1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit(rows).labels_
     clusters = np.unique(labels)
