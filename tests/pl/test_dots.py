@@ -11,7 +11,6 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from lava_sc.pl._canvas import draw_cells
-from lava_sc.pl._dots import shuffled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,6 +97,18 @@ def test_colours_that_alternate_are_left_to_matplotlib(calls: list[int]) -> None
     assert calls == [N]
 
 
+@pytest.mark.parametrize("change", [{"linewidth": 2, "edgecolor": "black"}, {"sizes": [1, 50]}])
+def test_what_others_change_is_seen(calls: list[int], change: dict[str, object]) -> None:
+    """Axes are handed over, and whoever takes them may go on with them."""
+    drawn = []
+    for changes in ({}, change):
+        fig, ax = canvas()
+        draw_cells(ax, places(), array=np.repeat([0.0, 1.0], N // 2)).set(**changes)
+        drawn.append(pixels(fig))
+    assert calls == [N // 2, N // 2, N]
+    assert (drawn[0] != drawn[1]).any()
+
+
 def test_runs_are_one_image_in_a_vector_file() -> None:
     fig, ax = canvas()
     draw_cells(ax, places(), array=np.repeat(np.arange(10.0), N // 10))
@@ -105,16 +116,3 @@ def test_runs_are_one_image_in_a_vector_file() -> None:
         fig.savefig(file, format="svg")
         assert file.getvalue().count(b"<image") == 1
     plt.close(fig)
-
-
-@pytest.mark.parametrize("n_kinds", [1, 3, 40])
-def test_shuffled_categories(n_kinds: int) -> None:
-    """Each part of the order has each category in its share, and few runs."""
-    codes = np.sort(np.random.default_rng(1).integers(n_kinds, size=N))
-    order = shuffled(codes)
-    assert sorted(order) == list(range(N))
-    share = np.bincount(codes) / N
-    for part in np.array_split(codes[order], 5):
-        assert np.abs(np.bincount(part, minlength=n_kinds) / len(part) - share).max() < 0.03
-    assert np.count_nonzero(np.diff(codes[order])) <= 200
-    assert len(shuffled(codes[:0])) == 0

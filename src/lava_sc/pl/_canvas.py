@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-    from lava_sc._types import FloatArray
+    from lava_sc._types import FloatArray, IntArray
     from lava_sc.pl._basis import Basis
 
 T = TypeVar("T")
@@ -61,6 +61,11 @@ def by_paper(on_white: T, on_black: T) -> T:
 def rising_colors() -> str:
     """Colours other than those of presence whose low end recedes into the paper; their light end is no grey."""
     return by_paper("viridis_r", "viridis")
+
+
+def highest_last(values: FloatArray) -> IntArray:
+    """An order for values over a map, so that the highest lie on top; what is not a number is left out."""
+    return np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
 
 
 def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
 
-    from lava_sc._types import FloatArray, IntArray
+    from lava_sc._types import FloatArray
 
 _WORTH_IT: Final = 300  # dots of one colour on the average: a run takes as long as so many dots one by one
-_RUNS: Final = 200
 _ROUND: Final = MarkerStyle("o")
 
 
@@ -42,24 +41,24 @@ class Dots(PathCollection):
     @allow_rasterization
     def draw(self, renderer: RendererBase) -> None:
         """Draw the dots in their order."""
-        self.update_scalarmappable()
-        starts = self._starts()
-        if len(starts) == 1 or len(starts) * _WORTH_IT > len(np.asarray(self.get_offsets())):
-            super().draw(renderer)
+        if not self.get_visible():
             return
-        if self.get_visible():
-            for run in self._runs(starts):
-                run.draw(renderer)
-        self.stale = False
-
-    def _starts(self) -> IntArray:
-        """Where each run of a colour starts."""
-        colors = np.asarray(self.get_facecolor())
-        return np.flatnonzero(np.r_[True, np.any(colors[1:] != colors[:-1], axis=1)])
-
-    def _runs(self, starts: IntArray) -> Iterator[PathCollection]:
+        self.update_scalarmappable()
         places, colors = np.asarray(self.get_offsets()), np.asarray(self.get_facecolor())
-        for start, stop in pairwise([*starts, len(places)]):
+        changes = 1 + np.flatnonzero(np.any(colors[1:] != colors[:-1], axis=1))
+        if self._is_plain() and 0 < len(changes) < len(places) / _WORTH_IT:
+            for run in self._runs(places, colors, [0, *changes, len(places)]):
+                run.draw(renderer)
+            self.stale = False
+        else:
+            super().draw(renderer)
+
+    def _is_plain(self) -> bool:
+        """Whether they still are as they were made: whoever has the axes may have changed them."""
+        return len(self.get_sizes()) == 1 and not np.any(self.get_linewidth())
+
+    def _runs(self, places: FloatArray, colors: FloatArray, edges: list[int]) -> Iterator[PathCollection]:
+        for start, stop in pairwise(edges):
             run = PathCollection(
                 self.get_paths(),
                 self.get_sizes(),
@@ -74,14 +73,3 @@ class Dots(PathCollection):
             run.set_clip_path(self.get_clip_path())
             run.set_clip_box(self.get_clip_box())
             yield run
-
-
-def shuffled(codes: IntArray) -> IntArray:
-    """An order in which no category lies on top of the others, with the same ones side by side as far as that goes.
-
-    It is the same for the same cells. In the order of the object the last sample would hide the others.
-    """
-    order = np.random.default_rng(0).permutation(len(codes))
-    n_rounds = max(1, _RUNS // (len(np.unique(codes)) or 1))
-    rounds = np.arange(len(order)) * n_rounds // max(len(order), 1)
-    return order[np.lexsort((codes[order], rounds))]

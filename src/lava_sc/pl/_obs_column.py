@@ -49,7 +49,7 @@ def _n_columns(names: Sequence[Any]) -> int:
 
 
 def _draw_numbers(ax: Axes, place: Basis, values: Any, column: str) -> None:
-    there = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # as scanpy does, the highest last
+    there = _canvas.highest_last(values)  # as scanpy does
     dots = _canvas.draw_cells(ax, place.cells[there], of=len(values), array=values[there])
     _canvas.fill_colorbar(ax.inset_axes((1.03, 0.15, 0.035, 0.7)), dots, column)
 
@@ -57,13 +57,12 @@ def _draw_numbers(ax: Axes, place: Basis, values: Any, column: str) -> None:
 def _draw_categories(ax: Axes, place: Basis, values: pd.Series, stored: Sequence[str] | None, column: str) -> None:
     from matplotlib.lines import Line2D
 
-    from lava_sc.pl._dots import shuffled
-
     names = list(map(str, values.cat.categories))
     palette = np.array(_palette(len(names)) if stored is None or len(stored) < len(names) else list(map(_hex, stored)))
     codes = values.cat.codes.to_numpy()
     there = np.flatnonzero(codes >= 0)
-    there = there[shuffled(codes[there])]
+    # a fixed shuffle: in the order of the object the last sample would lie on top of the others
+    there = np.random.default_rng(0).permutation(there)
     _canvas.draw_cells(ax, place.cells[there], of=len(values), facecolor=palette[codes[there]])
     handles = [
         Line2D([], [], color=color, marker="o", linestyle="none", markersize=5, label=name)

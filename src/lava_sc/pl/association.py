@@ -226,8 +226,7 @@ def _statistics(row: pd.Series) -> list[str]:
 def _draw_values(ax: Axes, place: Basis, values: FloatArray, scale: ScalarMappable) -> None:
     _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     shown = values[place.drawn]
-    order = np.flatnonzero(~np.isnan(shown))
-    order = order[np.argsort(shown[order], kind="stable")]  # the highest on top
+    order = _canvas.highest_last(shown)
     _canvas.draw_probes(ax, place.probes[order], of=len(values), c=shown[order], cmap=scale.cmap, norm=scale.norm)
 
 

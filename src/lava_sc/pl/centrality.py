@@ -89,7 +89,7 @@ def centrality(
     for i, title in enumerate(titles):
         ax = fig.add_axes(grid.box(i, 0, header, width, height))
         value = values[title[0]]
-        order = np.argsort(value, kind="stable")  # the highest on top
+        order = _canvas.highest_last(value)
         _canvas.draw_cells(ax, place.cells[order], array=value[order], cmap=scale.cmap, norm=scale.norm)
         _canvas.frame_map(ax, place, x=grid.is_lowest(i), y=grid.is_leftmost(i))
         _canvas.write_title(ax, *title)

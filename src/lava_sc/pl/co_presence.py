@@ -124,8 +124,7 @@ def _draw_map(ax: Axes, place: Basis, bits: FloatArray, scale: ScalarMappable) -
     if outside.any():
         ink = dict(color=_canvas.ink(_LEFT_OUT), edgecolors=_canvas.ink(_canvas.FRAME), zorder=2)
         _canvas.draw_probes(ax, place.probes[outside], of=len(bits), **ink)
-    order = np.flatnonzero(~outside)
-    order = order[np.argsort(bits[order], kind="stable")]  # high entropy on top
+    order = _canvas.highest_last(bits)
     _canvas.draw_probes(ax, place.probes[order], of=len(bits), c=bits[order], cmap=scale.cmap, norm=scale.norm)
 
 

@@ -135,8 +135,7 @@ def _draw(ax: Axes, place: Basis, cosines: FloatArray, locality: int, scale: Sca
     if nothing.any():
         ink = dict(color=_canvas.ink(_NOTHING), edgecolors=_canvas.ink(_canvas.FRAME), zorder=2)
         _canvas.draw_probes(ax, place.probes[nothing], of=n, **ink)
-    order = np.flatnonzero(~nothing)
-    order = order[np.argsort(shown[order], kind="stable")]  # the most similar on top
+    order = _canvas.highest_last(shown)
     _canvas.draw_probes(ax, place.probes[order], of=n, c=shown[order], cmap=scale.cmap, norm=scale.norm)
     for at in place.probes[place.drawn == locality]:  # none when a subset has none of its cells
         ax.plot(*at, marker="o", markersize=_RING, markerfacecolor="none", color=_canvas.ink(1), zorder=4)

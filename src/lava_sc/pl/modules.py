@@ -156,7 +156,7 @@ def _strongest(
 
 def _draw_map(ax: Axes, place: Basis, presences: FloatArray, scale: ScalarMappable) -> None:
     _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
-    order = np.argsort(presences, kind="stable")  # high presence on top
+    order = _canvas.highest_last(presences)
     _canvas.draw_probes(ax, place.probes[order], c=presences[order], cmap=scale.cmap, norm=scale.norm)
 
 

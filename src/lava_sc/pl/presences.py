@@ -97,6 +97,5 @@ def _draw(ax: Axes, cells: FloatArray, values: FloatArray, scale: ScalarMappable
     outside = np.isnan(values)
     if outside.any():
         _canvas.draw_cells(ax, cells[outside], of=len(cells), facecolor=_canvas.ink(_canvas.CELLS))
-    order = np.flatnonzero(~outside)
-    order = order[np.argsort(values[order], kind="stable")]  # high presence on top
+    order = _canvas.highest_last(values)
     _canvas.draw_cells(ax, cells[order], of=len(cells), array=values[order], cmap=scale.cmap, norm=scale.norm, zorder=2)
