@@ -80,7 +80,7 @@ def report(
 
     Notes
     -----
-    The page needs no network and no scripts, works by keyboard, on a phone and on paper. It has some 0.3 MB for each
+    The page needs no network and no scripts, works by keyboard, on a phone and on paper. It has some 0.1 MB for each
     module. Tables of more than 5,000 rows are cut there; ``adata.uns`` has them whole.
 
     Examples
