@@ -178,7 +178,9 @@ def test_a_damaged_file_is_named(adata: AnnData, tmp_path: Path, name: str, dama
     file, before = tmp_path / "c" / name, adata.copy()
     content = file.read_bytes()
     middle = len(content) // 2
-    flipped = content[:middle] + bytes(255 - byte for byte in content[middle : middle + 9]) + content[middle + 9 :]
+    # within an array: of an archive's own headers some bytes are never read, and which lie in the middle depends on how long it took
+    at = content.index(b"NUMPY") if name.endswith(".npz") else middle
+    flipped = content[:at] + bytes(255 - byte for byte in content[at : at + 9]) + content[at + 9 :]
     file.write_bytes({"truncated": content[:middle], "empty": b"", "flipped": flipped}[damage])
     with pytest.raises(OSError, match=rf"^Found '.*{re.escape(name)}' unreadable \(.*; delete .* to begin .*\.$"):
         lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "c")
