@@ -152,13 +152,15 @@ REAL: dict[str, Callable[[], AnnData]] = {
 }
 
 
-def tables_of_real(names: list[str]) -> None:
+def tables_of_real(names: list[str], largest: int | None) -> None:
     columns = ["loss", "cosine", "overestimation", "silhouette", "held_out", "other_cells", "other_cells_se"]
     shares = ["explained", "weakest", "null_best", "n_beyond_null", "n_replicated"]
     nulls = ["loss_null", "cosine_null", "silhouette_null", "other_cells_null"]
     for name in names:
         adata, began = REAL[name](), time.perf_counter()
-        few = {"n_runs": 3, "n_permutations": 5} if name == "mnist" or "taken out" in name else {}
+        few: dict[str, Any] = dict(QUICK) if name == "mnist" or "taken out" in name else {}
+        if largest is not None:
+            few["n_modules"] = range(2, largest + 1)
         lava.tl.choose_n_modules(adata, **few)
         found = adata.uns["lava"]
         print(f"{name}: {time.perf_counter() - began:.0f} s; {found['n_modules_choice']['reason']}")
@@ -172,6 +174,7 @@ def main() -> None:
         "--table", choices=["noise", "planted", "real"], action="append", help="only this, may be repeated"
     )
     parser.add_argument("--data", choices=REAL, action="append", help="of the real ones only this, may be repeated")
+    parser.add_argument("--largest", type=int, help="of real ones try so many modules instead of up to 15")
     parser.add_argument("--modules", type=int, action="append", help="planted ones, only so many, may be repeated")
     parser.add_argument("--strength", type=float, action="append", help="of planted ones, only this, may be repeated")
     parser.add_argument("--seeds", type=int, help="20 of noise and 10 of planted modules by default")
@@ -187,7 +190,7 @@ def main() -> None:
         strengths = arguments.strength or (1.0, 0.4)
         table_of_planted(seeds, arguments.modules or range(2, 9), strengths, arguments.cells)
     if "real" in tables:
-        tables_of_real(arguments.data or list(REAL))
+        tables_of_real(arguments.data or list(REAL), arguments.largest)
 
 
 if __name__ == "__main__":
