@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numba import njit
 
-from lava_sc.core.spatial_index import SLACK, bound_from, collect, leaves_near, make_buffers, nearest
+from lava_sc.core.spatial_index import NO_POINT, SLACK, bound_from, collect, leaves_near, make_buffers, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,8 @@ def refine_probes(
     for sweep in range(n_sweeps):
         steps = rng.standard_normal((n_probes, _TRIES, dimension)) * (1 - sweep / n_sweeps)
         steps *= _STEP / np.sqrt(dimension)
-        _sweep(index.arrays, probes, n, state, rng.permutation(n_probes), steps, farthest)
+        lengths = np.sqrt((steps**2).sum(axis=2))
+        _sweep(index.arrays, probes, n, state, rng.permutation(n_probes), steps, lengths, farthest)
         on_sweep()
     return probes
 
@@ -84,11 +85,17 @@ def _start(index, wanted, probes, n):  # type: ignore[no-untyped-def]
     missing = wanted.copy()
     for p in range(len(probes)):
         bound = bound_from(radii[p - 1], probes[p - 1], probes[p]) if p > 0 else np.inf
-        radii[p] = nearest(index, leaves, len(leaves), probes[p], -1, bound, n, buffers)
-        members[p] = buffers[0][:n]
-        for i in members[p]:
-            missing[i] -= 1
+        radii[p] = nearest(index, leaves, len(leaves), probes[p], NO_POINT, bound, n, buffers)
+        _settle(members[p], buffers[0], missing)
     return members, radii, missing
+
+
+@njit(nogil=True, cache=True)
+def _settle(members, near, missing):  # type: ignore[no-untyped-def]
+    """Make the first points of ``near`` the members of a locality."""
+    for k in range(len(members)):
+        members[k] = near[k]
+        missing[near[k]] -= 1
 
 
 @njit(nogil=True, cache=True)
@@ -101,8 +108,8 @@ def _cost(missing, members):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, step):  # type: ignore[no-untyped-def]
-    """Unit vector to where the points around the rim of a locality are wanted, into ``step``."""
+def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, length, step):  # type: ignore[no-untyped-def]
+    """Step of a length to where the points around the rim of a locality are wanted, into ``step``."""
     points = index[0]
     near, squared, _ = buffers
     count = collect(index, leaves, n_near, probe, (_RIM * radius) ** 2, near, squared)
@@ -112,39 +119,51 @@ def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, step):  # 
             gain = abs(missing[near[k]]) - abs(missing[near[k]] - 1)
             for d in range(len(step)):
                 step[d] += gain * (points[near[k], d] - probe[d])
-    length = np.sqrt((step * step).sum())
-    if length > 0:
-        step /= length
+    norm = np.sqrt((step * step).sum())
+    for d in range(len(step)):
+        step[d] *= length / norm if norm > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
-def _sweep(index, probes, n, state, order, steps, farthest):  # type: ignore[no-untyped-def]
-    """Let each probe try its steps (in radii); the first one's length is that of a step towards the rim."""
+def _sweep(index, probes, n, state, order, steps, lengths, farthest):  # type: ignore[no-untyped-def]
+    """Let each probe try its steps (of these lengths, in radii); the first one is taken towards the rim."""
     members, radii, missing = state
     buffers = make_buffers(len(index[0]))
     near, squared, _ = buffers
     leaves = np.empty(len(index[2]) - 1, dtype=np.int64)
-    best_members = np.empty(n, dtype=np.int64)
+    best_members, position = np.empty(n, dtype=np.int64), np.empty(probes.shape[1])
     for p in order:
         for i in members[p]:
             missing[i] += 1
         home, radius = probes[p].copy(), radii[p]
-        longest = np.sqrt((steps[p] ** 2).sum(axis=1).max())
-        reach = (radius * max(_RIM, 1 + 2 * longest)) ** 2
+        reach = (radius * max(_RIM, 1 + 2 * lengths[p].max())) ** 2
         n_near = leaves_near(index, home, home, reach * SLACK, leaves)
-        length = np.sqrt((steps[p, 0] ** 2).sum())
-        _rim_step(index, leaves, n_near, home, radius, missing, buffers, steps[p, 0])
-        steps[p, 0] *= length
+        _rim_step(index, leaves, n_near, home, radius, missing, buffers, lengths[p, 0], steps[p, 0])
         best = _cost(missing, members[p]) - _LEAST_GAIN
-        best_members[:] = members[p]
+        _copy(members[p], best_members)
         for t in range(steps.shape[1]):
-            position = home + steps[p, t] * radius
+            for d in range(len(position)):
+                position[d] = home[d] + steps[p, t, d] * radius
             bound = bound_from(radius, home, position)
-            distance = nearest(index, leaves, n_near, position, -1, bound, n, buffers)
+            distance = nearest(index, leaves, n_near, position, NO_POINT, bound, n, buffers)
             cost = _cost(missing, near[:n])
-            if cost < best and np.sqrt(squared[:n].min()) <= farthest * distance:
-                best = cost
-                probes[p], radii[p], best_members[:] = position, distance, near[:n]
-        members[p] = best_members
-        for i in members[p]:
-            missing[i] -= 1
+            if cost < best and np.sqrt(_least(squared, n)) <= farthest * distance:
+                best, radii[p] = cost, distance
+                _copy(position, probes[p])
+                _copy(near, best_members)
+        _settle(members[p], best_members, missing)
+
+
+@njit(nogil=True, cache=True)
+def _least(values, n):  # type: ignore[no-untyped-def]
+    least = np.inf
+    for k in range(n):
+        least = min(least, values[k])
+    return least
+
+
+@njit(nogil=True, cache=True)
+def _copy(source, target):  # type: ignore[no-untyped-def]
+    """As many numbers as the target has. Compiling an assignment to a slice takes a second, for its error's message."""
+    for k in range(len(target)):
+        target[k] = source[k]

@@ -127,4 +127,5 @@ def nearest_samples(index: SpatialIndex, points: FloatArray, n: int, *, n_jobs: 
         )
 
     quiet_thread_map(fill, split(len(points)), n_jobs=n_jobs)
+    members.sort(axis=1)
     return members

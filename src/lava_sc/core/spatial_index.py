@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LEAF: Final = 64  # samples
 _GROUP = 32  # leaves
+NO_POINT: Final = np.int64(-1)  # a literal -1 would have the kernels that it is passed to compiled once more
 SLACK = 1 + 1e-9  # bounds are rounded; the distances that decide are compared as they are
 
 
@@ -156,7 +157,8 @@ def _keep_nearest(samples, count, n, own, near, squared, work):  # type: ignore[
 
     Of points at that distance the query itself comes first, then the lowest sample index.
     """
-    work[:count] = squared[:count]
+    for k in range(count):
+        work[k] = squared[k]
     largest = _select(work, count, n - 1)
     n_closer = n_tied = 0
     for k in range(count):
@@ -187,7 +189,7 @@ def _last_tied(samples, count, n_needed, own, near, squared, largest):  # type: 
             else:
                 tied[n_tied] = samples[near[k]]
                 n_tied += 1
-    return np.sort(tied[:n_tied])[n_needed - 1] if n_needed > 0 else -1
+    return _select(tied, n_tied, n_needed - 1) if n_needed > 0 else -1
 
 
 @njit(nogil=True, cache=True)
@@ -215,7 +217,7 @@ def leaves_near(index, low, high, bound, leaves):  # type: ignore[no-untyped-def
 def nearest(index, leaves, n_leaves, query, own, bound, n, buffers):  # type: ignore[no-untyped-def]
     """Move the n points nearest to a query to the front of the buffers; returns the distance of the last.
 
-    They have to be in the given leaves and within ``bound``, a squared distance; ``own`` is the query's point or -1.
+    They have to be in the given leaves and within ``bound``, a squared distance; ``own`` is the query's point, if it is one.
     """
     near, squared, work = buffers
     count = collect(index, leaves, n_leaves, query, bound * SLACK, near, squared)
@@ -252,11 +254,12 @@ def leaf_neighborhoods(index, first, last, n, counts, mean_distance):  # type: i
 
 @njit(nogil=True, cache=True)
 def point_neighborhoods(index, queries, n, members):  # type: ignore[no-untyped-def]
-    """Samples nearest to each query, (k, n), ascending, into ``members``."""
-    buffers = make_buffers(len(index[0]))
+    """Samples nearest to each query, (k, n), in no order, into ``members``."""
+    samples, buffers = index[1], make_buffers(len(index[0]))
     leaves = np.arange(len(index[2]) - 1)
     radius = np.inf
     for q in range(len(queries)):
         bound = bound_from(radius, queries[max(q - 1, 0)], queries[q])
-        radius = nearest(index, leaves, len(leaves), queries[q], -1, bound, n, buffers)
-        members[q] = np.sort(index[1][buffers[0][:n]])
+        radius = nearest(index, leaves, len(leaves), queries[q], NO_POINT, bound, n, buffers)
+        for k in range(n):
+            members[q, k] = samples[buffers[0][k]]

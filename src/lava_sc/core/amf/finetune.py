@@ -189,7 +189,8 @@ def _search(M, c, outside, tau, p, first, last, work):  # type: ignore[no-untype
             p[m], under = value, least
             if t >= limit:  # a presence reached 1: the others may still rise
                 under = _scale(M, c, outside, tau, p, work)
-            steps[:] = np.maximum(steps, steps[m] / 4)
+            for k in range(len(p)):
+                steps[k] = max(steps[k], steps[m] / 4)
             steps[m] = min(2 * steps[m], 1.0)
     return under
 
@@ -228,7 +229,8 @@ def _others(M, p, m, work):  # type: ignore[no-untyped-def]
         if p[k] < 1:
             top = max(top, p[k])
         raise_to(p[k], M[k], work[1 if p[k] < 1 else 2])
-    work[0] = np.maximum(work[1], work[2])
+    for j in range(work.shape[1]):
+        work[0, j] = max(work[1, j], work[2, j])
     return 1 / top if top > 0 else 1.0
 
 

@@ -94,7 +94,7 @@ class Sample:
 
         C and Ĉ compare as before, and a product of two of them counts as often as it should.
         """
-        return M[:, self.pairs] * self.scales
+        return M.take(self.pairs, axis=1) * self.scales  # rows stay contiguous, which indexing does not leave them
 
 
 def refit_on(

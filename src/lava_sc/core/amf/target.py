@@ -219,8 +219,23 @@ def _take(data, indices, position, taken, moved):  # type: ignore[no-untyped-def
 def _block_starts(indices, indptr, edges):  # type: ignore[no-untyped-def]
     starts = np.empty((len(indptr) - 1, len(edges)), dtype=np.int64)
     for i in range(len(indptr) - 1):
-        starts[i] = indptr[i] + np.searchsorted(indices[indptr[i] : indptr[i + 1]], edges)
+        place = indptr[i]
+        for e in range(len(edges)):
+            place = _first_at_least(edges[e], indices, place, indptr[i + 1])
+            starts[i, e] = place
     return starts
+
+
+@njit(nogil=True, cache=True)
+def _first_at_least(value, indices, start, stop):  # type: ignore[no-untyped-def]
+    """Where among rising indices the first is that is not below a value, by bisection."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if indices[middle] < value:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
 
 
 @njit(nogil=True, cache=True)
@@ -230,7 +245,8 @@ def row_norms(data, indptr):  # type: ignore[no-untyped-def]
     for i in range(len(norms)):
         for k in range(indptr[i], indptr[i + 1]):
             norms[i] += np.float64(data[k]) * np.float64(data[k])
-    return np.sqrt(norms)
+        norms[i] = np.sqrt(norms[i])
+    return norms
 
 
 def _locality_weights(norms: FloatArray) -> FloatArray:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
 
-_WIDEST: Final = {"i": np.int64, "u": np.uint64}  # one compiled kernel each, whatever the input
 _TIE_SLACK: Final = 1e-9  # keeps e.g. 0.1 · 30 from rounding above 3
 _INDEX_BITS: Final = np.uint64(32)
 _INDEX: Final = np.uint64(2**32 - 1)
@@ -93,7 +92,8 @@ def defined_features(X: DataMatrix, rows: IntArray, max_tie_fraction: float) -> 
 def columns_of_rows(X: DataMatrix, rows: IntArray, max_tie_fraction: float) -> tuple[IntArray, NDArray[Any]]:
     """Values (d, n) of the features that are non-zero often enough to be defined; the first, cheap half of the tie rule."""
     features, columns = _gather(X, rows, len(rows) - largest_tie(len(rows), max_tie_fraction))
-    return features, columns.astype(_WIDEST.get(columns.dtype.kind, columns.dtype), copy=False)
+    few = columns.dtype if columns.dtype.itemsize >= 8 else np.result_type(columns.dtype, np.float32)
+    return features, columns.astype(few, copy=False)  # exact, and fewer types to compile the kernels for
 
 
 def largest_tie(n: int, max_tie_fraction: float) -> int:
@@ -117,7 +117,7 @@ def _(X: NDArray[Any], rows: IntArray, fewest: int) -> tuple[IntArray, NDArray[A
 @_gather.register(sparse.csr_matrix)
 @_gather.register(sparse.csr_array)
 def _(X: sparse.csr_matrix, rows: IntArray, fewest: int) -> tuple[IntArray, NDArray[Any]]:
-    return _gather_csr(X.data, X.indices, X.indptr, rows, X.shape[1], fewest)
+    return _gather_csr(X.data, X.indices, X.indptr, rows.astype(np.int64, copy=False), X.shape[1], fewest)
 
 
 @njit(nogil=True, cache=True)
@@ -127,9 +127,17 @@ def _gather_csr(data, indices, indptr, rows, n_features, fewest):  # type: ignor
     for row in rows:
         for k in range(indptr[row], indptr[row + 1]):
             counts[indices[k]] += 1
-    features = np.flatnonzero(counts >= fewest)
-    position = np.full(n_features, len(features))  # the others share one more column: cheaper than to ask each time
-    position[features] = np.arange(len(features))
+    n_enough = 0
+    for f in range(n_features):
+        n_enough += counts[f] >= fewest
+    features, position = np.empty(n_enough, dtype=np.int64), counts
+    k = 0
+    for f in range(n_features):
+        enough = counts[f] >= fewest
+        position[f] = k if enough else n_enough  # the others share one more column: cheaper than to ask each time
+        if enough:
+            features[k] = f
+            k += 1
     columns = np.zeros((len(features) + 1, len(rows)), dtype=data.dtype)
     for i in range(len(rows)):
         for k in range(indptr[rows[i]], indptr[rows[i] + 1]):
@@ -210,13 +218,15 @@ def _rank_one(keys, values, ranks, sums):  # type: ignore[no-untyped-def]
     """
     n = len(values)
     n_zeros = n - len(keys)
-    n_negative = np.searchsorted(keys, _ZERO)
+    n_negative = 0
+    while n_negative < len(keys) and keys[n_negative] < _ZERO:
+        n_negative += 1
     rank = np.float64(2 * n_negative + n_zeros - n)
     ranks[:] = rank
     s2 = n_zeros * rank**2
     s3, s4, s5 = s2 * rank, s2 * rank**2, s2 * rank**3
     max_tie = n_zeros
-    start = settled = 0
+    start = settled = np.int64(0)  # a literal 0 would have what it is passed to compiled once more
     while start < len(keys):
         stop = _end_of_tie(keys, values, start)
         if stop > settled and stop < len(keys) and _same_image(keys, start, stop):
@@ -252,10 +262,18 @@ def _end_of_tie(keys, values, start):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _settle(keys, values, start):  # type: ignore[no-untyped-def]
-    """Sort by their values the keys that share an image with the one at ``start``; returns where they end."""
+    """Sort by their values (Shell 1959) the keys that share an image with the one at ``start``; returns where they end."""
     stop = start + 1
     while stop < len(keys) and _same_image(keys, start, stop):
         stop += 1
-    order = np.argsort(np.array([values[k & _INDEX] for k in keys[start:stop]]))
-    keys[start:stop] = keys[start:stop][order]
+    gap = (stop - start) // 2
+    while gap > 0:
+        for i in range(start + gap, stop):
+            key, place = keys[i], i
+            value = values[key & _INDEX]
+            while place >= start + gap and values[keys[place - gap] & _INDEX] > value:
+                keys[place] = keys[place - gap]
+                place -= gap
+            keys[place] = key
+        gap = gap // 2
     return stop

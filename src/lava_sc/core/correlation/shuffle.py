@@ -13,21 +13,24 @@ hide that noise has modules, too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numba import njit
 
 from lava_sc.core.correlation.scores import Scores
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from scipy import sparse
 
     from lava_sc._types import FloatArray, IntArray
 
+_SORTED_AT_ONCE: Final = 2**16  # scores, whose numbers then stay in the cache
 _FEWEST_ALIKE: Final = 20  # samples that are taken to have the same depth,
 _MOST_STRATA: Final = 20  # unless that makes more groups than this
 _MIX: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_ONE: Final = np.uint64(1)
 _SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
 
 
@@ -50,7 +53,14 @@ class Shuffle:
         """Scores of the same features, shuffled over the samples (n,) of a locality or of one of its batches."""
         order, starts = self._strata(samples)
         shuffled = np.empty_like(scores.values)
-        _hand_out(scores.values, scores.features, samples, order, starts, np.uint64(self.seed), shuffled)
+        at_once = _SORTED_AT_ONCE // len(samples) + 1
+        for first in range(0, len(shuffled), at_once):
+            some = slice(first, first + at_once)
+            numbers = _random(np.uint64(self.seed), scores.features[some], samples[order])
+            values = scores.values[some].take(order, axis=1)
+            for start, stop in pairwise(starts):
+                ranked = order[start + numbers[:, start:stop].argsort(axis=1)]
+                np.put_along_axis(shuffled[some], ranked, np.sort(values[:, start:stop], axis=1), axis=1)
         return replace(scores, values=shuffled)
 
     def features_of(self, n_features: int) -> int:
@@ -121,26 +131,13 @@ def least_kept(C: sparse.csr_matrix) -> FloatArray:
     return np.where(np.diff(C.indptr) > 0, least, np.inf)
 
 
-@njit(nogil=True, cache=True)
-def _hand_out(scores, features, samples, order, starts, seed, shuffled):  # type: ignore[no-untyped-def]
-    keys = np.empty(len(samples), dtype=np.uint64)
-    for f in range(len(features)):
-        for i in range(len(samples)):
-            keys[i] = _random(seed, features[f], samples[i])
-        for s in range(len(starts) - 1):
-            group = order[starts[s] : starts[s + 1]]
-            ranked = group[np.argsort(keys[group])]
-            shuffled[f, ranked] = np.sort(scores[f, group])
-
-
-@njit(nogil=True, cache=True)
-def _random(seed, feature, sample):  # type: ignore[no-untyped-def]
+def _random(seed: np.uint64, features: IntArray, samples: IntArray) -> NDArray[np.uint64]:
     """A random number for each feature and sample: the finaliser of SplitMix64 (Steele et al. 2014), once for either."""
-    return _mix(_mix(seed + np.uint64(feature + 1) * _MIX[0]) + np.uint64(sample + 1) * _MIX[0])
+    of_features = _mix(seed + (features.astype(np.uint64) + _ONE) * _MIX[0])
+    return _mix(of_features[:, None] + (samples.astype(np.uint64) + _ONE) * _MIX[0])
 
 
-@njit(nogil=True, cache=True)
-def _mix(x):  # type: ignore[no-untyped-def]
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = (x ^ (x >> _SHIFTS[0])) * _MIX[1]
     x = (x ^ (x >> _SHIFTS[1])) * _MIX[2]
     return x ^ (x >> _SHIFTS[2])
