@@ -69,8 +69,7 @@ def refine_probes(
     for sweep in range(n_sweeps):
         steps = rng.standard_normal((n_probes, _TRIES, dimension)) * (1 - sweep / n_sweeps)
         steps *= _STEP / np.sqrt(dimension)
-        lengths = np.sqrt((steps**2).sum(axis=2))
-        _sweep(index.arrays, probes, n, state, rng.permutation(n_probes), steps, lengths, farthest)
+        _sweep(index.arrays, probes, n, state, rng.permutation(n_probes), steps, farthest)
         on_sweep()
     return probes
 
@@ -108,9 +107,9 @@ def _cost(missing, members):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, length, step):  # type: ignore[no-untyped-def]
-    """Step of a length to where the points around the rim of a locality are wanted, into ``step``."""
-    points = index[0]
+def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, step):  # type: ignore[no-untyped-def]
+    """Turn a step in place to where the points around the rim of a locality are wanted; 0 if they are nowhere."""
+    points, length = index[0], _norm(step)
     near, squared, _ = buffers
     count = collect(index, leaves, n_near, probe, (_RIM * radius) ** 2, near, squared)
     step[:] = 0
@@ -119,14 +118,22 @@ def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, length, st
             gain = abs(missing[near[k]]) - abs(missing[near[k]] - 1)
             for d in range(len(step)):
                 step[d] += gain * (points[near[k], d] - probe[d])
-    norm = np.sqrt((step * step).sum())
+    norm = _norm(step)
     for d in range(len(step)):
         step[d] *= length / norm if norm > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
-def _sweep(index, probes, n, state, order, steps, lengths, farthest):  # type: ignore[no-untyped-def]
-    """Let each probe try its steps (of these lengths, in radii); the first one is taken towards the rim."""
+def _norm(step):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for d in range(len(step)):
+        total += step[d] * step[d]
+    return np.sqrt(total)
+
+
+@njit(nogil=True, cache=True)
+def _sweep(index, probes, n, state, order, steps, farthest):  # type: ignore[no-untyped-def]
+    """Let each probe try its steps (in radii); the first one's length is that of a step towards the rim."""
     members, radii, missing = state
     buffers = make_buffers(len(index[0]))
     near, squared, _ = buffers
@@ -136,9 +143,12 @@ def _sweep(index, probes, n, state, order, steps, lengths, farthest):  # type: i
         for i in members[p]:
             missing[i] += 1
         home, radius = probes[p].copy(), radii[p]
-        reach = (radius * max(_RIM, 1 + 2 * lengths[p].max())) ** 2
+        longest = 0.0
+        for t in range(steps.shape[1]):
+            longest = max(longest, _norm(steps[p, t]))
+        reach = (radius * max(_RIM, 1 + 2 * longest)) ** 2
         n_near = leaves_near(index, home, home, reach * SLACK, leaves)
-        _rim_step(index, leaves, n_near, home, radius, missing, buffers, lengths[p, 0], steps[p, 0])
+        _rim_step(index, leaves, n_near, home, radius, missing, buffers, steps[p, 0])
         best = _cost(missing, members[p]) - _LEAST_GAIN
         _copy(members[p], best_members)
         for t in range(steps.shape[1]):
