@@ -9,6 +9,7 @@ import pandas as pd
 
 from lava_sc import _validate
 from lava_sc._arrays import in_memory
+from lava_sc._gene_sets import without_ids
 from lava_sc._logging import logger
 from lava_sc._slots import Slots, has, load, load_params
 from lava_sc._sources import open_source, reading
@@ -172,6 +173,22 @@ def symbols(adata: AnnData, gene_symbols: str | None) -> NDArray[np.object_]:
         gene_symbols = _SYMBOLS
     names = adata.var_names if gene_symbols is None else var_column(adata, gene_symbols)
     return np.asarray(names.astype(str), dtype=object)
+
+
+def labels(adata: AnnData, gene_symbols: str | None) -> dict[str, str]:
+    """What each gene is called where people read it: its symbol, without an appended id where that tells it apart still.
+
+    Raises
+    ------
+    ValueError
+        If the column does not exist.
+    """
+    names = symbols(adata, gene_symbols)
+    short = without_ids(names.tolist())
+    if short is not None:
+        clear = ~pd.Index(short).duplicated(keep=False)
+        names = np.where(clear, np.array(short, dtype=object), names)
+    return dict(zip(adata.var_names, names, strict=True))
 
 
 def amf_presences(adata: AnnData, key: str) -> FloatArray:

@@ -11,6 +11,7 @@ from matplotlib.textpath import TextPath
 from tests.pl.pictures import assert_readable
 
 import lava_sc as lava
+from lava_sc import _read
 from lava_sc.pl._names import gene_names, module_titles
 
 if TYPE_CHECKING:
@@ -91,3 +92,14 @@ def test_genes_are_named_by_symbol_and_kept_short(explained: AnnData) -> None:
         "gone",
         "x" * 17 + "…",
     ]
+
+
+def test_appended_ids_are_written_only_where_they_tell_genes_apart(explained: AnnData) -> None:
+    adata = explained.copy()
+    symbols = ["HLA-DRA", "CD52", "CD52", *adata.var_names[3:]]
+    adata.var["symbol"] = [f"{name}_ENSG{i:011d}" if i < 3 else name for i, name in enumerate(symbols)]
+    expected = ["HLA-DRA", *adata.var["symbol"].iloc[1:]]
+    assert _read.labels(adata, "symbol") == dict(zip(adata.var_names, expected, strict=True))
+    assert gene_names(adata, adata.var_names[[0, 3]], "symbol") == ["HLA-DRA", adata.var_names[3]]
+    lava.tl.name_modules(adata, gene_symbols="symbol", n_genes=adata.n_vars)
+    assert not any("HLA-DRA_" in name for name in adata.uns["lava"]["module_names"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-import pandas as pd
-
 from lava_sc import _read
 from lava_sc._slots import has, load
 from lava_sc.pl import _layout
@@ -28,8 +26,8 @@ def gene_names(adata: AnnData, genes: Iterable[str], gene_symbols: str | None) -
     ValueError
         If the column does not exist.
     """
-    symbols = pd.Series(_read.symbols(adata, gene_symbols), index=adata.var_names, dtype=object)
-    names = (str(symbols.get(gene, gene)) for gene in genes)
+    labels = _read.labels(adata, gene_symbols)
+    names = (labels.get(gene, gene) for gene in genes)
     return [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
 
 

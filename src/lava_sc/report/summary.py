@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
 from lava_sc import _read, get
 from lava_sc._slots import has, load
 from lava_sc.core.summary import PRESENT_ABOVE
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 _SIGNIFICANT: Final = 0.05
@@ -56,7 +56,7 @@ def describe_modules(
 ) -> list[ModuleSummary]:
     """Summaries of all modules, in their order; ``groups`` names a group for each cell."""
     table = load(adata, key, "module_genes")
-    names = pd.Series(_read.symbols(adata, gene_symbols), index=adata.var_names)
+    names = _read.labels(adata, gene_symbols)
     presences = np.asarray(load(adata, key, "presences"))
     by_cell = get.presences(adata, key=key)
     labels = load(adata, key, "module_names") if has(adata, key, "module_names") else None
@@ -69,7 +69,7 @@ def describe_modules(
                 name=str(labels[m]) if labels is not None else "",
                 n_localities=int((presences[:, m] > PRESENT_ABOVE).sum()),
                 n_genes=len(genes),
-                genes=[str(names.get(gene, gene)) for gene in genes[:n_genes]],
+                genes=[names.get(gene, gene) for gene in genes[:n_genes]],
                 groups=[] if groups is None else _highest(by_cell[m], groups),
                 gene_sets=_significant_sets(adata, key, m),
             )

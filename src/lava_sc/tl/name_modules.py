@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pandas as pd
 
 from lava_sc import _read, _validate
 from lava_sc._slots import load, store
@@ -15,6 +14,7 @@ from lava_sc.tl._labels import distinct, of_genes, of_sets
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from anndata import AnnData
 
 _SIGNIFICANT: Final = 0.05
@@ -45,7 +45,7 @@ def name_modules(
         Names of your own: one for each module, or number → name; the modules that are not in it are named as ``by`` says.
     gene_symbols
         Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids.
+        these are Ensembl ids. Appended ids (``HLA-DRA_ENSG00000204287``) are left out.
     key
         Key of the modules.
     copy
@@ -121,10 +121,8 @@ def _short(labels: object) -> str:
 def _symbols(adata: AnnData, n_modules: int, gene_symbols: str | None, key: str) -> list[list[str]]:
     """Genes of each module as they are written, strongest first."""
     table = load(adata, key, "module_genes")
-    symbols = pd.Series(_read.symbols(adata, gene_symbols), index=adata.var_names, dtype=object)
-    return [
-        [str(symbols.get(gene, gene)) for gene in table.loc[table["module"] == m, "gene"]] for m in range(n_modules)
-    ]
+    labels = _read.labels(adata, gene_symbols)
+    return [[labels.get(gene, gene) for gene in table.loc[table["module"] == m, "gene"]] for m in range(n_modules)]
 
 
 def _best_sets(table: pd.DataFrame) -> dict[int, str]:
