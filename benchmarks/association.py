@@ -24,7 +24,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from lava_sc.core.association import assignments, correlations, donor_pvalues, fractions
-from lava_sc.core.surrogates import overlap_pvalues
+from lava_sc.core.surrogates import MOST_LOCALITIES, overlap_pvalues
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray
@@ -63,7 +63,7 @@ def smooth(places: FloatArray, reach: float, rng: np.random.Generator, n_waves: 
     return np.sqrt(2 / n_waves) * np.cos(places @ frequencies + phases) @ rng.normal(size=n_waves)
 
 
-def p_values(case: Case, seed: int, n_permutations: int) -> list[FloatArray]:
+def p_values(case: Case, seed: int, n_permutations: int, tested: int) -> list[FloatArray]:
     """Of the plain, the donors' and the surrogates' test, each for Pearson and Spearman."""
     rng = np.random.default_rng(seed)
     Z = positions(case.layout, rng)
@@ -87,7 +87,8 @@ def p_values(case: Case, seed: int, n_permutations: int) -> list[FloatArray]:
     if case.donors:
         others, exact = assignments(values, np.zeros(N_DONORS, dtype=int), n_permutations, rng)
         found[1] = donor_pvalues(P, there, counts, np.vstack([values, others]), exact=exact)[:, 0]
-    return [*found, overlap_pvalues(P[rows, 0], F[rows], probes[rows], n_permutations=n_permutations, rng=rng)[:, 0]]
+    how = {"n_permutations": n_permutations, "rng": rng, "most": tested}
+    return [*found, overlap_pvalues(P[rows, 0], F[rows], probes[rows], **how)[:, 0]]
 
 
 def main() -> None:
@@ -95,12 +96,13 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=400)
     parser.add_argument("--permutations", type=int, default=999)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--tested", type=int, default=MOST_LOCALITIES, help="by surrogates, of the 60 localities")
     arguments = parser.parse_args()
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.simulations)
     print(f"{'':8} {'cells':8} {'range':>5} {'effect':>6} {'plain':>14} {'donors':>14} {'surrogates':>14}")
     began, totals = time.perf_counter(), {}
     for case in CASES:
-        found = np.array([p_values(case, seed, arguments.permutations) for seed in seeds])
+        found = np.array([p_values(case, seed, arguments.permutations, arguments.tested) for seed in seeds])
         rates = 100 * np.where(np.isnan(found).all(axis=0), np.nan, (found <= 0.05).mean(axis=0))
         write(case, "donors" if case.donors else "smooth", f"{case.reach:g}", rates)
         totals.setdefault((case.donors, case.effect), []).append(rates)

@@ -196,6 +196,22 @@ def test_localities_in_one_place_still_get_a_p_value() -> None:
     assert ((found > 0) & (found <= 1)).all()
 
 
+def test_many_localities_are_drawn_from() -> None:
+    """As if there were no others; what there is to be found in them still is."""
+    rng = np.random.default_rng(3)
+    probes, sections = rng.normal(size=(3000, 2)), np.arange(3000) % 2
+    x = smooth(probes, rng) + rng.normal(size=3000)
+    F = np.column_stack([x + rng.normal(size=3000), smooth(probes, rng)])
+    drawn = np.sort(np.random.default_rng(5).choice(3000, 90, replace=False))
+    own_rng = np.random.default_rng(5)
+    found = overlap_pvalues(x, F, probes, n_permutations=99, rng=own_rng, sections=sections, most=90)
+    assert found[:, 0].max() <= 0.05
+    again = np.random.default_rng(5)
+    again.choice(3000, 90, replace=False)
+    parts = {"n_permutations": 99, "sections": sections[drawn], "rng": again}
+    np.testing.assert_array_equal(found, overlap_pvalues(x[drawn], F[drawn], probes[drawn], **parts))
+
+
 def smooth(places: Any, rng: np.random.Generator) -> Any:
     waves = rng.normal(size=(2, 50)) / 2
     return np.cos(places @ waves + rng.uniform(0, 2 * np.pi, 50)) @ rng.normal(size=50) / 5

@@ -22,6 +22,8 @@ from lava_sc.core.association import ENTRIES, FEWEST_LOCALITIES, ROUNDING, stand
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
 
+#: Waves take time cubic in the number of localities, so that no more are tested, drawn at random.
+MOST_LOCALITIES: Final = 1500
 _RANGES: Final = 6  # tried, from the distance of neighbours to twice the largest
 #: Share of the variance that is unrelated between localities; its value changes no wave, but the fit of the range.
 _UNRELATED: Final = (1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 0.6)
@@ -35,6 +37,7 @@ def overlap_pvalues(
     n_permutations: int,
     rng: np.random.Generator,
     sections: IntArray | None = None,
+    most: int = MOST_LOCALITIES,
 ) -> FloatArray:
     """Two-sided p-values of the Pearson and the Spearman correlation of a presence with some fractions, (2, K).
 
@@ -55,7 +58,12 @@ def overlap_pvalues(
         Generator.
     sections
         (n,) section of tissue of each locality, where distances between sections mean nothing.
+    most
+        Of more localities so many are drawn, and the p-values are those of the correlations over these.
     """
+    if len(x) > most:
+        drawn = np.sort(rng.choice(len(x), most, replace=False))
+        x, F, probes, sections = x[drawn], F[drawn], probes[drawn], None if sections is None else sections[drawn]
     if len(x) < FEWEST_LOCALITIES or np.ptp(x) == 0:
         return np.full((2, F.shape[1]), np.nan)
     waves = fitted_waves(x, _distances(probes, sections))

@@ -13,7 +13,7 @@ from lava_sc._logging import logger, warn
 from lava_sc._slots import load, load_params, store
 from lava_sc.core._parallel import progress
 from lava_sc.core.association import adjusted, assignments, correlations, donor_pvalues, fractions, smaller_arm
-from lava_sc.core.surrogates import overlap_pvalues
+from lava_sc.core.surrogates import MOST_LOCALITIES, overlap_pvalues
 from lava_sc.tl._obs_labels import read_donors, read_labels
 
 if TYPE_CHECKING:
@@ -102,13 +102,12 @@ def presence_association(
     can be below 0.1.
 
     *Overlap.* Surrogates by Moran spectral randomisation: the fraction keeps its smoothness on every scale and loses its
-    place, see ``lava_sc.core.surrogates``. The time is cubic in the number of localities: seconds a module at 1,000,
-    minutes at 5,000.
+    place, see ``lava_sc.core.surrogates``. Its time is cubic in the number of localities, so the p-values of a module in more than
+    1,500 are those of the correlations over 1,500 of them, drawn at random; the correlations in the table are over all.
 
-    *Level.* Simulated without any association, 400 times each (``benchmarks/association.py``), at 5 %: with twelve donors whose
-    cells cluster, the plain test rejects 15–56 % of the time and donors 4–6 %; with smooth categories and no donors,
-    plain 12–57 % and overlap 4–6 %. Without ``donor_key``, donors as above are rejected 5–10 % of the time: give it wherever
-    there are donors. An effective number of localities from correlograms (Dutilleul 1993) was tried in the place of surrogates, and
+    *Level.* Simulated without any association, 2,000 times each (``benchmarks/association.py``, docs/evidence.md), at 5 %: with
+    twelve donors whose cells cluster, the plain test rejects 13–55 % of the time and donors 4.8–5.9 %; with smooth categories and
+    no donors, plain 14–55 % and overlap 4.7–6.8 %. Give ``donor_key`` wherever there are donors. An effective number of localities from correlograms (Dutilleul 1993) was tried in the place of surrogates, and
     rejected 2–11 %.
 
     Examples
@@ -206,6 +205,8 @@ def _against_overlap(
     of_modules = list(enumerate(rng.spawn(n_modules)))
     for m, own_rng in progress(of_modules, desc="surrogates"):
         rows = data.present[:, m]
+        if rows.sum() > MOST_LOCALITIES:
+            logger.info("module %d is tested in %d of its %d localities", m, MOST_LOCALITIES, rows.sum())
         found[:, m] = overlap_pvalues(
             data.presences[rows, m],
             data.F[rows],
