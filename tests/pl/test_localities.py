@@ -43,6 +43,25 @@ def test_members_of_chosen_localities_are_coloured(explained: AnnData) -> None:
     assert [text.get_text() for text in ax.texts] == ["4", "0"]
 
 
+@pytest.mark.parametrize("column", ["region", "number"])
+def test_members_keep_the_colours_of_their_column_within_an_outline(explained: AnnData, column: str) -> None:
+    adata = explained.copy()
+    adata.obs["number"] = np.arange(adata.n_obs, dtype=float)
+    adata.obs.loc[adata.obs_names[::7], "number"] = np.nan
+    below = [cloud for cloud in dots(lava.pl.localities(adata, color=column)) if cloud.get_zorder() == 1]
+    plain = {at: color for cloud in below for at, color in by_place(cloud).items()}
+    ax = lava.pl.localities(adata, color=column, localities=[4])
+    *_, line, gap, members = [cloud for cloud in dots(ax) if cloud.get_zorder() == 2]
+    inside = adata.obsm["lava_localities"].toarray()[:, 4]
+    drawn = by_place(members)
+    assert set(drawn) == {tuple(at) for at in adata.obsm["X_umap"][inside].tolist()}
+    assert all(to_hex(drawn[at]) == to_hex(plain[at]) for at in drawn)
+    widths = [np.sqrt(cloud.get_sizes()[0]) for cloud in (line, gap, members)]
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == 3
+    assert_readable(ax.figure)
+
+
 def test_categories_have_the_stored_colours_and_a_legend(explained: AnnData) -> None:
     adata = explained.copy()
     names = list(adata.obs["region"].cat.categories)

@@ -68,7 +68,9 @@ def highest_last(values: FloatArray) -> IntArray:
     return np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
 
 
-def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: Any) -> PathCollection:
+def draw_cells(
+    ax: Axes, cells: FloatArray, *, of: int | None = None, margin: float = 0.0, **style: Any
+) -> PathCollection:
     """Cells as dots, rasterised.
 
     Parameters
@@ -79,13 +81,15 @@ def draw_cells(ax: Axes, cells: FloatArray, *, of: int | None = None, **style: A
         (E, 2) places; later ones lie on top.
     of
         How many cells there are in all, which decides on their size.
+    margin
+        Points by which the dots reach farther on all sides: what is drawn beneath other dots becomes their outline.
     style
         Properties of the dots: ``facecolor``, or ``array``, ``cmap`` and ``norm``; ``zorder``.
     """
     from lava_sc.pl._dots import Dots
 
     size = np.clip(0.9 * _area(ax) / max(of or len(cells), 1), _SMALLEST_CELL, _LARGEST_CELL)
-    dots = Dots(ax, cells, size)
+    dots = Dots(ax, cells, (np.sqrt(size) + 2 * margin) ** 2)
     dots.set(**{"rasterized": True, "zorder": 1, **style})
     ax.add_collection(dots)
     if "array" in style:

@@ -14,22 +14,28 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from lava_sc.pl._basis import Basis
 
 _ROWS: Final = 15  # of a legend's column
 
 
-def draw_column(ax: Axes, place: Basis, adata: AnnData, column: str) -> None:
-    """Cells in the colours of their category with a legend, or of their number with a colourbar; grey where missing."""
+def draw_column(ax: Axes, place: Basis, adata: AnnData, column: str) -> NDArray[Any]:
+    """Cells in the colours of their category with a legend, or of their number with a colourbar; grey where missing.
+
+    Returns the colours, one for each cell.
+    """
     values = adata.obs[column]
-    missing = values.isna().to_numpy()
+    missing, grey = values.isna().to_numpy(), _canvas.ink(_canvas.CELLS)
     if missing.any():
-        _canvas.draw_cells(ax, place.cells[missing], of=len(values), facecolor=_canvas.ink(_canvas.CELLS))
+        _canvas.draw_cells(ax, place.cells[missing], of=len(values), facecolor=grey)
     if _is_number(values):
-        _draw_numbers(ax, place, values.to_numpy(np.float64, na_value=np.nan), column)
+        colors = _draw_numbers(ax, place, values.to_numpy(np.float64, na_value=np.nan), column)
     else:
-        _draw_categories(ax, place, values.astype("category"), adata.uns.get(f"{column}_colors"), column)
+        colors = _draw_categories(ax, place, values.astype("category"), adata.uns.get(f"{column}_colors"), column)
+    colors[missing] = grey
+    return colors
 
 
 def room_beside(values: pd.Series) -> float:
@@ -48,13 +54,16 @@ def _n_columns(names: Sequence[Any]) -> int:
     return -(-len(names) // _ROWS)
 
 
-def _draw_numbers(ax: Axes, place: Basis, values: Any, column: str) -> None:
+def _draw_numbers(ax: Axes, place: Basis, values: Any, column: str) -> NDArray[Any]:
     there = _canvas.highest_last(values)  # as scanpy does
     dots = _canvas.draw_cells(ax, place.cells[there], of=len(values), array=values[there])
     _canvas.fill_colorbar(ax.inset_axes((1.03, 0.15, 0.035, 0.7)), dots, column)
+    return np.array(list(map(_hex, dots.to_rgba(values))))
 
 
-def _draw_categories(ax: Axes, place: Basis, values: pd.Series, stored: Sequence[str] | None, column: str) -> None:
+def _draw_categories(
+    ax: Axes, place: Basis, values: pd.Series, stored: Sequence[str] | None, column: str
+) -> NDArray[Any]:
     from matplotlib.lines import Line2D
 
     names = list(map(str, values.cat.categories))
@@ -80,6 +89,7 @@ def _draw_categories(ax: Axes, place: Basis, values: pd.Series, stored: Sequence
         frameon=False,
         handletextpad=0.2,
     )
+    return palette[codes]
 
 
 def _palette(n: int) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from lava_sc import _validate
 from lava_sc._slots import load
@@ -15,10 +17,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
     from scipy import sparse
 
+    from lava_sc._types import IntArray
     from lava_sc.pl._basis import Basis
 
+_GAP, _LINE = 0.7, 1.0  # points, around outlined cells
 _PROBES: Final = 0.85  # strength of ink
 _SCALE: Final = 1.7  # a single map may be larger than one of many
 
@@ -40,7 +45,8 @@ def localities(
     adata
         Annotated data with localities from :func:`lava_sc.tl.localities`.
     localities
-        Number or numbers of localities, from 0, whose cells are coloured; a cell in several has the colour of the last.
+        Number or numbers of localities, from 0, whose cells are coloured, or outlined where ``color`` is given; a cell in
+        several goes with the last.
     basis
         Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     color
@@ -81,13 +87,19 @@ def localities(
 
     own_figure = ax is None
     ax = _new_axes(place, 0.0 if color is None else room_beside(adata.obs[color])) if ax is None else ax
+    colors = None
     if color is None:
         _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
     else:
-        draw_column(ax, place, adata, color)
+        colors = draw_column(ax, place, adata, color)
     _canvas.draw_probes(ax, place.probes, color=_canvas.ink(_PROBES), edgecolors=_canvas.ink(0))
     for i, number in enumerate(chosen):
-        _highlight(ax, place, membership, number, f"C{i % 10}")
+        members = membership.indices[membership.indptr[number] : membership.indptr[number + 1]]
+        if colors is None:
+            _canvas.draw_cells(ax, place.cells[members], of=len(place.cells), facecolor=f"C{i % 10}", zorder=2)
+        else:
+            _outline(ax, place, members, colors)
+        _name_probe(ax, place, number, f"C{i % 10}" if colors is None else _canvas.ink(0))
     _canvas.frame_map(ax, place)
     show = False if show is None and not own_figure else show
     return _canvas.hand_over(ax, _canvas.figure_of(ax), show=show, close=own_figure and not _canvas.is_interactive())
@@ -102,12 +114,17 @@ def _new_axes(place: Basis, beside: float) -> Axes:
     return fig.add_axes(box)
 
 
-def _highlight(ax: Axes, place: Basis, membership: sparse.csc_matrix, number: int, color: str) -> None:
-    """Cells of a locality above the others, its probe above all, and its number beside it."""
+def _outline(ax: Axes, place: Basis, members: IntArray, colors: NDArray[Any]) -> None:
+    """Cells of a locality above the others in the colours that they have, with a line around all of them."""
+    mixed = np.random.default_rng(0).permutation(members)
+    for margin, color in ((_LINE + _GAP, _canvas.ink(1)), (_GAP, _canvas.ink(0)), (0.0, colors[mixed])):
+        _canvas.draw_cells(ax, place.cells[mixed], of=len(place.cells), margin=margin, facecolor=color, zorder=2)
+
+
+def _name_probe(ax: Axes, place: Basis, number: int, color: str) -> None:
+    """The probe of a locality above all, and its number beside it."""
     from matplotlib.patheffects import withStroke
 
-    members = membership.indices[membership.indptr[number] : membership.indptr[number + 1]]
-    _canvas.draw_cells(ax, place.cells[members], of=len(place.cells), facecolor=color, zorder=2)
     at = place.probes[place.drawn == number]
     if not len(at):  # no cell is left in a subset
         return
