@@ -9,6 +9,7 @@ from numba import njit
 from scipy import sparse
 
 from lava_sc.core._parallel import quiet_thread_map, split
+from lava_sc.core.amf.kernels import raise_to
 from lava_sc.core.amf.refit import Sample, refit_on, sample_pairs
 from lava_sc.core.amf.target import make_target, widen
 
@@ -119,7 +120,8 @@ def _settle(c, modules, scales, weight, nu2, mae, presence):  # type: ignore[no-
                 loss = _loss(tried, c, modules, scales, weight, nu2, mae, hat)
                 if loss < lowest:
                     lowest, moved = loss, True
-                    presence[:] = tried
+                    for k in range(len(presence)):
+                        presence[k] = tried[k]
         if not moved:
             step /= 2
             if step < _LAST_STEP:
@@ -133,17 +135,10 @@ def _loss(presence, c, modules, scales, weight, nu2, mae, hat):  # type: ignore[
     hat[:] = 0
     for m in range(len(modules)):
         if presence[m] > 0:
-            _raise_to(presence[m], modules[m], hat)
+            raise_to(presence[m], modules[m], hat)
     cc, ch, hh, absolute = _sums(c, hat, scales, nu2)
     norms = np.sqrt(cc * hh)
     return weight * (1 - (ch / norms if norms > 0 else 0.0)) + mae * absolute
-
-
-@njit(nogil=True, cache=True)
-def _raise_to(presence, module, hat):  # type: ignore[no-untyped-def]
-    for j in range(len(hat)):
-        product = presence * module[j]
-        hat[j] = product if product > hat[j] else hat[j]
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "arcp", "nsz"})
