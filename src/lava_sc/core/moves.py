@@ -120,7 +120,7 @@ def _rim_step(index, leaves, n_near, probe, radius, missing, buffers, step):  # 
                 step[d] += gain * (points[near[k], d] - probe[d])
     norm = _norm(step)
     for d in range(len(step)):
-        step[d] *= length / norm if norm > 0 else 0.0
+        step[d] = step[d] / norm * length if norm > 0 else 0.0
 
 
 @njit(nogil=True, cache=True)
