@@ -125,7 +125,7 @@ def page(adata: ad.AnnData, path: Path) -> None:
     lava.report(adata, path, groupby="group")
 
 
-def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]:
+def one(path: Path, n_workers: int, n_genes: int, n_runs: int, numbers: list[int]) -> dict[str, Any]:
     import anndata as ad
 
     import lava_sc as lava
@@ -151,6 +151,9 @@ def one(path: Path, n_workers: int, n_genes: int, n_runs: int) -> dict[str, Any]
             "tl.presence_association": lambda: lava.tl.presence_association(adata, "group"),
             "report": lambda: page(adata, path.with_name("page.html")),
         }
+        if numbers:
+            few: dict[str, Any] = {"n_runs": 2, "n_permutations": 2, "n_splits": 1}
+            steps["tl.choose_n_modules"] = lambda: lava.tl.choose_n_modules(adata, numbers, **few, **where)
         found = {name: measured(work, here, below) for name, work in steps.items()}
         result = adata.uns["lava"]
         sizes = [*result["presences"].shape, int(result["C"].nnz)]
@@ -162,6 +165,13 @@ def main() -> None:
     parser.add_argument("--cells", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--genes", type=int, default=1000, help="selected ones")
     parser.add_argument("--n-runs", type=int, default=4)
+    parser.add_argument(
+        "--choose",
+        type=int,
+        nargs="+",
+        default=[],
+        help="also tl.choose_n_modules out of these: 2 runs, 2 null data sets, 1 split",
+    )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--memory", type=float, help="GB that a process may take, as by `ulimit -d`; none by default")
     parser.add_argument("--quick", action="store_true", help="2,000 cells and 200 genes: whether it runs")
@@ -173,7 +183,8 @@ def main() -> None:
     if arguments.one is not None:
         if arguments.memory is not None:
             limit(arguments.memory)
-        print(json.dumps(one(Path(arguments.one[0]), int(arguments.one[1]), arguments.genes, arguments.n_runs)))
+        options = arguments.genes, arguments.n_runs, arguments.choose
+        print(json.dumps(one(Path(arguments.one[0]), int(arguments.one[1]), *options)))
         return
     print(f"{'cells':>9}  {'way':10} {'step':23} {'seconds':>8} {'GB here':>8} {'GB at workers':>14}")
     for n_cells in arguments.cells:
