@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray, IntArray, SeedLike
 
-_MANY: Final = 60  # genes from which names and dots are smaller
+_MANY: Final = 60  # genes from which names, dots and lines are smaller
 _DOTS: Final = {False: (14.0, 130.0), True: (8.0, 70.0)}  # square points, lightest and heaviest gene
 _SIZES: Final = {False: "small", True: "x-small"}
 _FILLED: Final = 0.16  # of the page, by boxes
 _SIDES: Final = (3.4, 11.0)  # of the page, inches
 _WIDER: Final = 1.25  # than high
 _HEADER, _BELOW, _MARGIN = 2.0, 2.4, 0.6  # in font sizes
-_LINES: Final = (0.4, 3.0)  # width in points, weakest and strongest of the edges
+_LINES: Final = {False: (0.4, 3.0), True: (0.3, 1.5)}  # width in points, weakest and strongest of the edges
+_OPACITIES: Final = {False: (0.5, 0.9), True: (0.35, 0.75)}
 _NODE: Final = 0.6  # strength of ink
 _STYLE: Final = "italic"
 
@@ -207,7 +208,8 @@ def _new_axes(halves: FloatArray) -> Axes:
 def _draw_edges(ax: Axes, network: _Network, nodes: FloatArray) -> None:
     from matplotlib.collections import LineCollection
 
-    low, high = _LINES
+    many = len(network.genes) > _MANY
+    (low, high), (faint, full) = _LINES[many], _OPACITIES[many]
     negative, positive = direction_colors()
     relative = network.strengths / network.strengths.max()
     kinds: dict[str, tuple[Any, str, Any]] = {
@@ -223,7 +225,7 @@ def _draw_edges(ax: Axes, network: _Network, nodes: FloatArray) -> None:
                 colors=color,
                 linewidths=low + (high - low) * relative[weakest_first],
                 linestyles=[style],
-                alpha=0.5 + 0.4 * relative[weakest_first],
+                alpha=faint + (full - faint) * relative[weakest_first],
                 label=label,
                 zorder=1,
             )
