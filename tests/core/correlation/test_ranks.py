@@ -66,6 +66,15 @@ def test_unusual_values(kind: str, to_format: Callable[[Data], object]) -> None:
     assert_ranks(X, to_format(X), np.arange(5, 55))
 
 
+@pytest.mark.parametrize("n", [2, 5, 40, 1200])
+@pytest.mark.parametrize("step", [1e-9, 2.0**-52])
+def test_values_that_only_double_precision_tells_apart(n: int, step: float) -> None:
+    """Many of them, in no order and with ties, beside zeros and on both sides of them."""
+    rng = np.random.default_rng(n)
+    X = (1 + step * rng.integers(0, n, size=(n, 12))) * rng.choice([-1, 1, 1, 1], size=(n, 12)) * (rng.random(12) < 0.9)
+    assert_ranks(X, X, rng.permutation(n))
+
+
 @pytest.mark.parametrize("tie", [0.0, 0.5, -7.0])
 @pytest.mark.parametrize("n", [3, 4, 8, 50, 100, 101])
 def test_three_quarters_are_defined_and_one_more_is_not(
