@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import nullcontext
+from importlib import import_module
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 COLUMNS = ["module", "category", "n_localities", "pearson", "pearson_p_plain", "pearson_p", "pearson_p_adj"]
-COLUMNS += ["spearman", "spearman_p_plain", "spearman_p", "spearman_p_adj", "test", "n_permutations"]
+COLUMNS += ["spearman", "spearman_p_plain", "spearman_p", "spearman_p_adj", "test", "n_tested", "n_permutations"]
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_correlations_over_the_localities_where_the_module_is_present(
         P = adata.uns["lava"]["presences"][:, row["module"]].astype(np.float64)
         present = bound < P
         y = fractions(adata, adata.obs["disease"] == row["category"])[present]
-        assert row["n_localities"] == present.sum()
+        assert row["n_localities"] == row["n_tested"] == present.sum()
         for name, test in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
             expected = test(P[present], y)
             np.testing.assert_allclose(row[name], expected.statistic, atol=1e-9)
@@ -207,6 +208,22 @@ def test_sections_of_tissue_are_kept_apart(adata: AnnData) -> None:
         moved.uns["lava"]["presences"] = np.random.default_rng(0).random((len(membership), 1)).astype(np.float32)
         found.append(table(moved, "state", n_permutations=200)[["pearson", "pearson_p"]])
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_of_many_localities_some_are_tested_and_this_is_said(
+    explained: AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    adata = explained.copy()
+    lava.tl.presence_association(adata, "region", n_permutations=9)
+    every = adata.uns["lava"]["presence_association"]
+    most = int(every["n_localities"].max()) - 1
+    monkeypatch.setattr(import_module("lava_sc.tl.presence_association"), "MOST_LOCALITIES", most)
+    with caplog.at_level("INFO", "lava_sc"):
+        lava.tl.presence_association(adata, "region", n_permutations=9)
+    found = adata.uns["lava"]["presence_association"]
+    assert found["n_tested"].tolist() == np.minimum(every["n_localities"], most).tolist()
+    pd.testing.assert_series_equal(found["pearson"], every["pearson"])
+    assert f"is tested in {most} of its {most + 1} localities" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["h5ad", "zarr"])

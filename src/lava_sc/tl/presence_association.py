@@ -75,8 +75,9 @@ def presence_association(
     `adata.uns[key]["presence_association"]`
         Long table, a row for each module and category (the column's name for numbers): ``module``, ``category``,
         ``n_localities`` that count; ``pearson`` and ``spearman``, and for each of these ``_p_plain``, as in Table S2, ``_p``, by
-        the ``test``, "donors" or "overlap", and ``_p_adj``, Benjamini–Hochberg over all modules and categories; and
-        ``n_permutations`` that were taken, 0 where the test was refused. All are two-sided.
+        the ``test``, "donors" or "overlap", and ``_p_adj``, Benjamini–Hochberg over all modules and categories; ``n_tested``,
+        the localities that the test took, see below; and ``n_permutations`` that were taken, 0 where it was refused. All are
+        two-sided.
     `adata.uns[key]["locality_fractions"]`
         (ℓ, K) float64, fraction of each category in each locality, categories as in the table; NaN where no cell has a value.
     `adata.uns[key]["locality_donors"]`
@@ -107,8 +108,8 @@ def presence_association(
 
     *Level.* Simulated without any association, 2,000 times each (``benchmarks/association.py``, docs/evidence.md), at 5 %: with
     twelve donors whose cells cluster, the plain test rejects 13–55 % of the time and donors 4.8–5.9 %; with smooth categories and
-    no donors, plain 14–55 % and overlap 4.7–6.8 %. Give ``donor_key`` wherever there are donors. An effective number of localities from correlograms (Dutilleul 1993) was tried in the place of surrogates, and
-    rejected 2–11 %.
+    no donors, plain 14–55 % and overlap 4.7–6.8 %. Give ``donor_key`` wherever there are donors. An effective number of
+    localities from correlograms (Dutilleul 1993) was tried in the place of surrogates, and rejected 2–11 %.
 
     Examples
     --------
@@ -118,7 +119,7 @@ def presence_association(
     >>> adata.obs["side"] = ["east" if x > 0 else "west" for x in adata.obsm["X_umap"][:, 0]]
     >>> lava.tl.presence_association(adata, "side", n_permutations=100)
     >>> adata.uns["lava"]["presence_association"].shape  # four modules, two categories
-    (8, 13)
+    (8, 14)
     """
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
@@ -214,6 +215,7 @@ def _against_overlap(
             n_permutations=n_permutations,
             rng=own_rng,
             sections=None if sections is None else sections[rows],
+            most=MOST_LOCALITIES,
         )
     return found
 
@@ -282,6 +284,9 @@ def _table(data: _Data, pvalues: FloatArray, n_taken: IntArray) -> pd.DataFrame:
             columns[name + suffix] = values.ravel()
         columns[f"{name}_p_adj"] = adjusted(found[-1].ravel())
     columns["test"] = "overlap" if data.donors is None else "donors"
+    columns["n_tested"] = columns["n_localities"]
+    if data.donors is None:
+        columns["n_tested"] = np.minimum(columns["n_localities"], MOST_LOCALITIES)
     columns["n_permutations"] = np.tile(n_taken, n_modules)
     table = pd.DataFrame(columns)
     table.index = table.index.astype(str)
