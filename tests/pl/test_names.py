@@ -102,4 +102,5 @@ def test_appended_ids_are_written_only_where_they_tell_genes_apart(explained: An
     assert _read.labels(adata, "symbol") == dict(zip(adata.var_names, expected, strict=True))
     assert gene_names(adata, adata.var_names[[0, 3]], "symbol") == ["HLA-DRA", adata.var_names[3]]
     lava.tl.name_modules(adata, gene_symbols="symbol", n_genes=adata.n_vars)
+    assert any("HLA-DRA" in name for name in adata.uns["lava"]["module_names"])
     assert not any("HLA-DRA_" in name for name in adata.uns["lava"]["module_names"])

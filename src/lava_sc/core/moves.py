@@ -174,6 +174,6 @@ def _least(values, n):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _copy(source, target):  # type: ignore[no-untyped-def]
-    """As many numbers as the target has. Compiling an assignment to a slice takes a second, for its error's message."""
+    """As many numbers as the target has. An assignment to a slice takes long to compile, for its error's message."""
     for k in range(len(target)):
         target[k] = source[k]

@@ -89,7 +89,7 @@ def module_genes(
         Genes to name in each module.
     gene_symbols
         Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids.
+        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     ncols
         Modules in a row; ``None`` fits a notebook.
     key

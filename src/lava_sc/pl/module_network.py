@@ -95,7 +95,7 @@ def module_network(
         and then the strongest of all, two for each gene altogether.
     gene_symbols
         Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids.
+        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     rng
         Seed of the layout.
     ax

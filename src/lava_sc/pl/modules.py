@@ -64,7 +64,7 @@ def modules(
         Genes of each module at most; those below 5 % of its largest weight are left out.
     gene_symbols
         Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids.
+        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     cmap
         Colours of presence, 0 first; pale yellow to dark red when ``None``.
     ncols

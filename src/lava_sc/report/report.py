@@ -57,7 +57,7 @@ def report(
         ``None`` takes ``cell_type``, the CELLxGENE schema's, if there is one.
     gene_symbols
         Column of ``adata.var`` with the names to show. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids.
+        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     basis
         Embedding to draw on, see :func:`lava_sc.pl.modules`.
     n_genes

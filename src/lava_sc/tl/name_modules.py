@@ -45,7 +45,8 @@ def name_modules(
         Names of your own: one for each module, or number → name; the modules that are not in it are named as ``by`` says.
     gene_symbols
         Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids. Appended ids (``HLA-DRA_ENSG00000204287``) are left out.
+        these are Ensembl ids. Appended ids (``HLA-DRA_ENSG00000204287``) are left out
+        unless two genes would then have one name.
     key
         Key of the modules.
     copy

@@ -76,8 +76,8 @@ def presence_association(
         Long table, a row for each module and category (the column's name for numbers): ``module``, ``category``,
         ``n_localities`` that count; ``pearson`` and ``spearman``, and for each of these ``_p_plain``, as in Table S2, ``_p``, by
         the ``test``, "donors" or "overlap", and ``_p_adj``, Benjamini–Hochberg over all modules and categories; ``n_tested``,
-        the localities that the test took, see below; and ``n_permutations`` that were taken, 0 where it was refused. All are
-        two-sided.
+        how many localities the test takes, see below; and ``n_permutations`` that were taken, 0 where the test was refused. All
+        are two-sided.
     `adata.uns[key]["locality_fractions"]`
         (ℓ, K) float64, fraction of each category in each locality, categories as in the table; NaN where no cell has a value.
     `adata.uns[key]["locality_donors"]`
