@@ -69,8 +69,9 @@ def test_by_keyboard(page: Chrome) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    page.get(page.current_url.partition("#")[0])
-    page.refresh()
+    address = page.current_url.partition("#")[0]
+    page.get("about:blank")  # from where it is a new page, with the focus at its start
+    page.get(address)
     ActionChains(page).send_keys(Keys.TAB).perform()
     assert page.switch_to.active_element.get_attribute("class") == "skip"
     ActionChains(page).send_keys(Keys.TAB).perform()
