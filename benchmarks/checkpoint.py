@@ -3,8 +3,9 @@
     python benchmarks/checkpoint.py --cells 20000 --genes 600 --n-jobs 1
 
 AMF on every correlation (``fdr=None``) of simulated cells: with C in memory, with a checkpoint, with C in a store, and with
-both, each in a process of its own. Memory is the largest that the process held and that no file holds too (Linux only),
-above what it held before the correlations. Compiled code is warm.
+both, each in a process of its own; and with C in memory and in a store where a worker of a Dask cluster, a process on the same
+machine, makes the runs. Memory is the largest that the process, and that the worker, held and that no file holds too (Linux only),
+above what they held before the correlations. Compiled code is warm.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-WAYS = ("memory", "checkpoint", "store", "store, checkpoint")
+WAYS = ("memory", "checkpoint", "store", "store, checkpoint", "memory, worker", "store, worker")
 
 
-def taken(work: Callable[[], object], before: float) -> tuple[float, float]:
-    """Seconds, and the peak of memory that is in no file above what there was before."""
-    seconds, peak = measured(work, held, every=0.01)
-    return seconds, peak - before
+def taken(work: Callable[[], object], before: tuple[float, float]) -> tuple[float, float, float]:
+    """Seconds, and the peaks of memory that is in no file, here and at workers, above what there was before."""
+    seconds, here, there = measured(work, held, held_below, every=0.01)
+    return seconds, here - before[0], there - before[1]
 
 
 def held() -> float:
@@ -39,7 +41,18 @@ def held() -> float:
     return resident("RssAnon")
 
 
-def run(adata: AnnData, way: str, folder: Path, before: float, **amf: Any) -> dict[str, Any]:
+def held_below() -> float:
+    """That of the processes below this one."""
+    import psutil
+
+    found = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(OSError, StopIteration):  # it has ended
+            found += resident("RssAnon", child.pid)
+    return found
+
+
+def run(adata: AnnData, way: str, folder: Path, before: tuple[float, float], **amf: Any) -> dict[str, Any]:
     import lava_sc as lava
 
     store = folder / "C.zarr" if "store" in way else None
@@ -65,9 +78,16 @@ def one(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     lava.tl.localities(adata, n_neighbors=100, max_evals=1, n_jobs=arguments.n_jobs)
     toy = lava.datasets.planted(n_cells=300)
     lava.tl.localities(toy, n_neighbors=60, max_evals=1)
-    run(toy, arguments.way, folder, 0.0, n_modules=2, n_runs=1, n_jobs=arguments.n_jobs)
-    amf = {"n_modules": arguments.n_modules, "n_runs": arguments.n_runs, "n_jobs": arguments.n_jobs}
-    return run(adata, arguments.way, folder, held(), **amf)
+    how: dict[str, Any] = {"n_jobs": arguments.n_jobs}
+    with ExitStack() as stack:
+        if "worker" in arguments.way:
+            from distributed import Client, LocalCluster
+
+            cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", memory_limit=0)
+            how["client"] = stack.enter_context(Client(stack.enter_context(cluster), set_as_default=False))
+        run(toy, arguments.way, folder, (0.0, 0.0), n_modules=2, n_runs=1, **how)
+        before, sizes = (held(), held_below()), {"n_modules": arguments.n_modules, "n_runs": arguments.n_runs}
+        return run(adata, arguments.way, folder, before, **sizes, **how)
 
 
 def main() -> None:
@@ -90,9 +110,13 @@ def main() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         if way == WAYS[0]:
             print(f"{found['n_kept']:,} correlations, {8 * found['n_kept'] / 1e9:.2f} GB")
-            print(f"{'C and runs in':20} {'locality_corr':>20} {'amf':>20}   epochs       loss")
-        parts = [f"{seconds:9.1f} s {memory:5.2f} GB" for seconds, memory in (found["correlating"], found["fitting"])]
-        print(f"{way:20} {parts[0]:>20} {parts[1]:>20} {found['epochs']:8} {found['loss']:10.6f}", flush=True)
+            print(f"{'C and runs in':20} {'locality_corr':>20} {'amf':>20} {'at worker':>11}   epochs       loss")
+        steps = found["correlating"], found["fitting"]
+        parts = [f"{seconds:9.1f} s {here:5.2f} GB" for seconds, here, _ in steps]
+        there = f"{steps[1][2]:.2f} GB" if "worker" in way else ""
+        print(
+            f"{way:20} {parts[0]:>20} {parts[1]:>20} {there:>11} {found['epochs']:8} {found['loss']:10.6f}", flush=True
+        )
 
 
 if __name__ == "__main__":

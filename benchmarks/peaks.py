@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def resident(which: str) -> float:
-    """A line of this process's status (Linux only), in 10⁹ bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+def resident(which: str, process: int | str = "self") -> float:
+    """A line of a process's status (Linux only), in 10⁹ bytes."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(which)) * 1024 / 1e9
 
 

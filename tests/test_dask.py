@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import operator
 import os
+import pickle
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -69,6 +73,11 @@ def numbers(adata: AnnData) -> dict[str, Any]:
         elif table is not None:
             found[name] = table.drop(columns="seconds")
     return found
+
+
+def of_runs(adata: AnnData) -> dict[str, Any]:
+    """All results of ``tl.amf`` but how long runs took."""
+    return {name: numbers(adata)[name] for name in ("modules", "presences", "runs")}
 
 
 CORRELATIONS: dict[str, dict[str, Any]] = {
@@ -183,8 +192,13 @@ def test_a_worker_is_killed_among_localities(healing_client: distributed.Client)
         np.testing.assert_array_equal(sink.rows[i][1], expected.C[i].data)
 
 
-def test_a_worker_is_killed_among_runs(adata: AnnData, healing_client: distributed.Client) -> None:
+@pytest.mark.parametrize("where", ["memory", "a store"])
+def test_a_worker_is_killed_among_runs(
+    adata: AnnData, healing_client: distributed.Client, tmp_path: Path, where: str
+) -> None:
     expected = lava.tl.amf(adata, 2, n_runs=9, n_jobs=1, copy=True)
+    if where == "a store":
+        lava.tl.locality_corr(adata, store=tmp_path / "C.zarr", n_jobs=1)
     killed = []
 
     def kill(run: int, epoch: int, loss: float) -> None:
@@ -193,7 +207,7 @@ def test_a_worker_is_killed_among_runs(adata: AnnData, healing_client: distribut
 
     lava.tl.amf(adata, 2, n_runs=9, client=healing_client, callback=kill)
     assert killed
-    assert_same(numbers(adata), numbers(expected))
+    assert_same(of_runs(adata), of_runs(expected))
 
 
 @pytest.mark.slow
@@ -313,34 +327,262 @@ def test_an_interrupt_keeps_the_runs_that_have_ended(adata: AnnData, client: dis
     assert idle(client)
 
 
-# which client
+# what is sent
 
 
 class Watched:
-    """Counts what is submitted."""
+    """Counts what is submitted, and keeps what is sent."""
 
     def __init__(self, client: distributed.Client, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n = 0
-        submit = client.submit
+        self.sent: list[Any] = []
+        submit, scatter = client.submit, client.scatter
 
         def count(*args: Any, **kwargs: Any) -> Any:
             self.n += 1
             return submit(*args, **kwargs)
 
+        def keep(data: list[Any], **kwargs: Any) -> Any:
+            self.sent += data
+            return scatter(data, **kwargs)
+
         monkeypatch.setattr(client, "submit", count)
+        monkeypatch.setattr(client, "scatter", keep)
 
 
-def test_an_active_client_is_taken(
+class Shared:
+    """A number, in what can be watched."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def product(shared: Shared, own: int) -> int:
+    return shared.number * own
+
+
+def test_what_is_shared_is_sent_once_and_let_go_of(client: distributed.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched, shared, other = Watched(client, monkeypatch), Shared(7), Shared(8)
+    names = ["", "", ""]
+    for _ in range(3):
+        tasks = [(shared, 1), (other, 2), (shared, 3)]
+        assert list(spread(product, tasks, names, n_jobs=None, client=client)) == [7, 16, 21]
+        del tasks
+    assert [one.number for one in watched.sent] == [7, 8]
+    assert sum(key.startswith("Shared") for key in client.cluster.scheduler.tasks) == 2
+    watched.sent.clear()
+    del shared, other
+    for _ in range(100):
+        if not any(key.startswith("Shared") for key in client.cluster.scheduler.tasks):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("workers still hold what nobody needs")
+
+
+@pytest.mark.filterwarnings("ignore:Number of modules")
+def test_correlations_are_sent_once_in_all_steps_of_a_choice(
+    adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(client, monkeypatch)
+    lava.tl.choose_n_modules(adata, [2, 3], n_runs=2, n_permutations=2, n_splits=1, init="kmeans", client=client)
+    assert len(watched.sent) == len({id(one) for one in watched.sent})  # all are kept, so that no id is another one's
+
+
+@pytest.mark.filterwarnings("ignore:Number of modules")
+def test_workers_read_a_store_themselves(
     adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Two genes that correlate nowhere, so that their columns are left out, also where a worker lays the store out."""
+    adata.X = adata.X.toarray()
+    adata.X[:, adata.var_names.get_indexer(adata.uns["lava"]["genes"])[:2]] = 0
+    lava.tl.locality_corr(adata, store=tmp_path / "C.zarr", n_jobs=1)
+    for arguments in ({}, {"min_localities": 3}):
+        watched = Watched(client, monkeypatch)
+        expected = lava.tl.amf(adata, 2, n_runs=3, n_jobs=1, copy=True, **arguments)
+        lava.tl.amf(adata, 2, n_runs=3, client=client, **arguments)
+        assert_same(of_runs(adata), of_runs(expected))
+        assert [len(pickle.dumps(one)) < 1000 for one in watched.sent] == [True]
+    assert {file.name for file in tmp_path.rglob("*")} == STORE
+
+
+STORE = {"C.zarr", ".zgroup", ".zattrs", ".zarray", "data", "indices", "indptr", "0"}
+
+
+def read_at(process: int, number: int) -> Shared:
+    """What only one process can read, but for files that are nowhere."""
+    if os.getpid() != process:
+        raise FileNotFoundError(2, "No such file", "C.zarr")
+    return Shared(number)
+
+
+def test_what_workers_do_not_reach_is_sent(
+    client: distributed.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched, shared = Watched(client, monkeypatch), Shared(7)
+    shared.origin = functools.partial(read_at, 0, 7)
+    with caplog.at_level("INFO", logger="lava_sc"):
+        for _ in range(2):
+            tasks = [(shared, k) for k in range(5)]
+            assert list(spread(product, tasks, [""] * 5, n_jobs=None, client=client)) == [0, 7, 14, 21, 28]
+    assert [type(one).__name__ for one in watched.sent] == ["Reference", "Shared"]
+    assert [one.message for one in caplog.records if one.name == "lava_sc"] == [
+        "sending workers what they cannot read themselves ([Errno 2] No such file: 'C.zarr')"
+    ]
+    some = next(iter(client.run(os.getpid).values()))
+    shared = Shared(7)
+    shared.origin = functools.partial(read_at, some, 7)  # one of three reaches it
+    tasks = [(shared, k) for k in range(5)]
+    assert list(spread(product, tasks, [""] * 5, n_jobs=None, client=client)) == [0, 7, 14, 21, 28]
+
+
+# checkpoints
+
+
+class NotingStarts(distributed.WorkerPlugin):
+    """Writes down at which epoch runs begin, and has their states written after every epoch."""
+
+    name = "noting starts"
+
+    def __init__(self, file: Path, *, reached: bool) -> None:
+        self.file, self.reached = file, reached
+
+    def setup(self, worker: Any) -> None:
+        from lava_sc import _checkpoint
+        from lava_sc.core.amf import record, runs
+
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(record, "LEAST_SECONDS", 0.0)
+        self.patch.setattr(record, "_TIMES_THE_COST", 0.0)
+        if not self.reached:
+            self.patch.setattr(_checkpoint, "_ID", "of another folder")
+        one_run, file = runs.one_run, self.file
+
+        def noting(*args: Any, record: Any = None, **kwargs: Any) -> Any:
+            with file.open("a") as notes:
+                notes.write(f"{0 if record is None else record.n_epochs}\n")
+            return one_run(*args, record=record, **kwargs)
+
+        self.patch.setattr(runs, "one_run", noting)
+
+    def teardown(self, worker: Any) -> None:
+        self.patch.undo()
+
+
+@pytest.fixture
+def starts(healing_client: distributed.Client, tmp_path: Path) -> Iterator[Callable[..., list[int]]]:
+    """Has epochs written down at which runs begin; a call reads them."""
+    file = tmp_path / "starts"
+
+    def read(*, reached: bool | None = None) -> list[int]:
+        if reached is not None:
+            healing_client.register_plugin(NotingStarts(file, reached=reached))
+            return []
+        return [int(line) for line in file.read_text().split()]
+
+    yield read
+    healing_client.unregister_worker_plugin(NotingStarts.name)
+
+
+LONG: dict[str, Any] = dict(n_modules=2, n_runs=4, tol=0.0, patience=10**6, max_epochs=400, batch_size=5)
+
+
+@pytest.mark.filterwarnings("ignore:4 of 4 runs stopped at max_epochs")
+def test_a_run_goes_on_where_the_worker_that_died_had_come(
+    adata: AnnData, healing_client: distributed.Client, starts: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
+    starts(reached=True)
+    killed: list[int] = []
+
+    def kill_soon() -> None:
+        states = tmp_path / "states"
+        while not killed:
+            under_way = list(states.glob("run_*.npz")) if states.exists() else []
+            if len(under_way) >= 3 and all(epochs_of(file) > 100 for file in under_way):
+                killed.append(kill_one_at_work(healing_client))
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_soon)
+    killer.start()
+    lava.tl.amf(adata, **LONG, client=healing_client, checkpoint=tmp_path / "states")
+    killer.join()
+    assert_same(of_runs(adata), of_runs(expected))
+    assert not (tmp_path / "states").exists()
+    begun = starts()
+    assert begun.count(0) == 4
+    assert [epoch for epoch in begun if epoch] > [100]
+
+
+def epochs_of(file: Path) -> int:
+    with np.load(file, allow_pickle=False) as arrays:
+        return int(json.loads(str(arrays["facts"])).get("n_epochs", 0))
+
+
+@pytest.mark.parametrize("reached", [True, False])
+@pytest.mark.filterwarnings("ignore:4 of 4 runs stopped at max_epochs")
+def test_a_checkpoint_that_workers_began(
+    adata: AnnData,
+    healing_client: distributed.Client,
+    starts: Callable[..., list[int]],
+    tmp_path: Path,
+    *,
+    reached: bool,
+) -> None:
+    """Goes on with threads; where workers do not reach it, it holds the runs that had ended."""
+    client, states = healing_client, tmp_path / "states"
+    expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
+    starts(reached=reached)
+
+    def stop(run: int, epoch: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match=r"^Interrupted: kept the best of 1 of 4 runs, .*; the same call with this ch"):
+        lava.tl.amf(adata, **LONG, client=client, checkpoint=states, callback=stop)
+    assert idle(client)
+    (ended,) = adata.uns["lava"]["runs"]["seed"]
+    (k,) = np.flatnonzero(expected.uns["lava"]["runs"]["seed"] == ended)
+    files = {file.name for file in states.glob("*.npz")}
+    assert files > {f"run_{k}.npz"} if reached else files == {f"run_{k}.npz"}
+    seen: list[tuple[int, int]] = []
+    again = adata.copy()
+    lava.tl.amf(again, **LONG, n_jobs=1, checkpoint=states, callback=lambda *event: seen.append(event[:2]))
+    assert k not in {run for run, _ in seen}
+    assert not states.exists()
+    assert_same(of_runs(again), of_runs(expected))
+
+
+def test_a_checkpoint_that_threads_began(
+    adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stopped: list[int] = []
+
+    def stop(run: int, epoch: int, loss: float) -> None:
+        if run == 1 and not stopped:  # once: a second interrupt would leave at once
+            stopped.append(run)
+            raise KeyboardInterrupt
+
+    expected = lava.tl.amf(adata, 2, n_runs=4, n_jobs=1, copy=True)
+    with pytest.warns(UserWarning, match=r"^Interrupted: kept the best of"):
+        lava.tl.amf(adata, 2, n_runs=4, n_jobs=1, checkpoint=tmp_path / "states", callback=stop)
+    n_ended = int(adata.uns["lava"]["runs"]["converged"].sum())
+    assert n_ended
+    watched = Watched(client, monkeypatch)
+    lava.tl.amf(adata, 2, n_runs=4, client=client, checkpoint=tmp_path / "states")
+    assert watched.n == 4 - n_ended
+    assert not (tmp_path / "states").exists()
+    assert_same(of_runs(adata), of_runs(expected))
+
+
+# which client
+
+
+def test_an_active_client_is_taken(adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(client, monkeypatch)
     expected = lava.tl.amf(adata, 2, n_runs=2, copy=True)
     assert watched.n == 0
     with client.as_current():
         lava.tl.amf(adata, 2, n_runs=2)
-        assert watched.n == 2
-        assert_same(numbers(adata), numbers(expected))
-        lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "states")  # which an active client gives way to
         assert watched.n == 2
     assert_same(numbers(adata), numbers(expected))
 
@@ -355,26 +597,13 @@ def test_a_task_of_a_cluster_hands_nothing_on(client: distributed.Client) -> Non
         assert client.submit(no_client_in_a_task, pure=False).result()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            {"client": "tcp://here"},
-            r"^Found client of type str, expected a dask\.distributed\.Client; pass one or leave it",
-        ),
-        (
-            {"checkpoint": "states"},
-            r"^Found checkpoint='states' with a client, expected one of them, .*; leave one out\.$",
-        ),
-    ],
-)
 @pytest.mark.parametrize("step", [lava.tl.amf, lava.tl.explain])
-def test_what_cannot_be(
-    adata: AnnData, client: distributed.Client, step: Callable[..., Any], arguments: dict[str, Any], message: str
-) -> None:
+def test_what_is_no_client(adata: AnnData, step: Callable[..., Any]) -> None:
     before = adata.copy()
-    with pytest.raises(ValueError, match=message):
-        step(adata, n_modules=2, **({"client": client} | arguments))
+    with pytest.raises(
+        ValueError, match=r"^Found client of type str, expected a dask\.distributed\.Client; pass one or"
+    ):
+        step(adata, n_modules=2, client="tcp://here")
     assert_unchanged(adata, before)
 
 
@@ -528,7 +757,9 @@ def in_a_process_of_its_own(arguments: list[str]) -> None:
 def test_the_command_line_starts_or_finds_workers(
     small_file: Path, tmp_path: Path, client: distributed.Client, capsys: pytest.CaptureFixture
 ) -> None:
-    in_a_process_of_its_own(arguments_of_run(small_file, tmp_path / "workers.h5ad", "--workers", "2"))
+    in_a_process_of_its_own(
+        arguments_of_run(small_file, tmp_path / "workers.h5ad", "--workers", "2", "--checkpoint", str(tmp_path / "c"))
+    )
     scheduler = ["--scheduler", client.cluster.scheduler_address]
     assert main(arguments_of_run(small_file, tmp_path / "scheduler.h5ad", *scheduler)) == 0
     assert main(arguments_of_run(small_file, tmp_path / "threads.h5ad")) == 0

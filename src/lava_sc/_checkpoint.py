@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
+import uuid
 import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 _CONTENTS: Final = "checkpoint.json"
 _STATE: Final = ".npz"
 _UNFINISHED: Final = ".unfinished"
-_OWN: Final = re.compile(r"(checkpoint\.json|(gamma_[\w.+-]+\.)?run_\d+\.npz)(\.\d+\.unfinished)?")
+_OWN: Final = re.compile(r"(checkpoint\.json|(gamma_[\w.+-]+\.)?run_\d+\.npz)(\.\w+\.unfinished)?")
 _FACTS: Final = "facts"
+_ID: Final = "id"
+_GONE: Final = "it is not there any more"
 _FORMAT: Final = 1
 _HASH: Final = "_hash"  # ending of the names in an identity whose values say nothing to a reader
 _BROKEN: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
@@ -52,19 +54,22 @@ class Folder:
         What the names of its files begin with.
     failures
         Why states could not be written, shared with all parts.
+    id
+        Tells it from a checkpoint at the same path of another machine.
     """
 
     path: Path
     prefix: str = ""
     failures: list[str] = field(default_factory=list)
+    id: str = ""
 
     def drawer(self, name: str) -> _File:
         """See :class:`lava_sc.core.amf.record.Checkpoint`."""
-        return _File(self.path / f"{self.prefix}{name}{_STATE}", self.failures)
+        return _File(self.path / f"{self.prefix}{name}{_STATE}", self.failures, self.id)
 
     def part(self, name: str) -> Folder:
         """See :class:`lava_sc.core.amf.record.Checkpoint`."""
-        return Folder(self.path, f"{self.prefix}{name}.", self.failures)
+        return replace(self, prefix=f"{self.prefix}{name}.")
 
     def conclude(self, *, complete: bool) -> None:
         """Say so if states could not be written, and be done with runs that are complete."""
@@ -102,16 +107,29 @@ class _File:
 
     path: Path
     failures: list[str]
+    id: str
+
+    def reached(self) -> bool:
+        try:
+            return bool(_contents(self.path.parent).get(_ID) == self.id)
+        except OSError:
+            return False
 
     def read(self) -> State | None:
         if not self.path.exists():
             return None
-        return State(json.loads(str(_read(self.path, _FACTS))), _Arrays(self.path))
+        arrays = _Arrays(self.path)
+        return State(json.loads(str(arrays[_FACTS])), arrays)
 
     def write(self, state: State) -> None:
-        """A state that cannot be written is no reason to give up the run; it is told at the end."""
+        """A state that cannot be written is no reason to give up the run; it is told at the end.
+
+        A run that was given up for lost may still go on, at a worker, when there is another checkpoint in this place.
+        """
         arrays: dict[str, Any] = {_FACTS: np.array(json.dumps(state.facts)), **state.arrays}
         try:
+            if not self.reached():
+                raise FileNotFoundError(_GONE)
             _replace(self.path, lambda file: np.savez(file, **arrays))
         except OSError as error:
             logger.warning("could not write %s: %s", self.path, error)
@@ -119,21 +137,29 @@ class _File:
 
 
 class _Arrays(Mapping[str, "NDArray[Any]"]):
-    """Arrays of a file, each read when it is asked for, so that no more than one is held twice."""
+    """Arrays of a file, each read when it is asked for, so that no more than one is held twice.
+
+    The file stays open: they are all of one state, though another process may put a later one in its place.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        try:
+            self._file = np.load(path, allow_pickle=False)
+        except _BROKEN as error:
+            raise OSError(_unreadable(path, error)) from error
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        return _read(self._path, name)
+        try:
+            return np.asarray(self._file[name])
+        except _BROKEN as error:
+            raise OSError(_unreadable(self._path, error)) from error
 
     def __iter__(self) -> Iterator[str]:
-        with zipfile.ZipFile(self._path) as file:
-            names = [name.removesuffix(".npy") for name in file.namelist()]
-        return iter(names)
+        return iter(self._file)
 
     def __len__(self) -> int:
-        return len(list(iter(self)))
+        return len(self._file)
 
 
 def open_checkpoint(path: str | PathLike[str], identity: Mapping[str, Any]) -> Folder:
@@ -153,11 +179,14 @@ def open_checkpoint(path: str | PathLike[str], identity: Mapping[str, Any]) -> F
     OSError
         If it cannot be written, or is not readable any more.
     """
-    folder = Path(path)
+    folder = Path(path).absolute()
     identity = {"format": _FORMAT, "lava_sc": version("lava-sc"), **identity}
     _refuse_other_things(folder)
+    own = {_ID: uuid.uuid4().hex}
     if (folder / _CONTENTS).exists():
-        _refuse_others(folder, _contents(folder), identity)
+        found = _contents(folder)
+        _refuse_others(folder, found, identity)
+        own |= {name: found[name] for name in own if name in found}
         for file in _own_files(folder, _STATE):
             _check(file)
         logger.info("going on from the checkpoint %s", folder)
@@ -165,14 +194,14 @@ def open_checkpoint(path: str | PathLike[str], identity: Mapping[str, Any]) -> F
         folder.mkdir(exist_ok=True)
         for file in _own_files(folder, _UNFINISHED):
             file.unlink(missing_ok=True)
-        _replace(folder / _CONTENTS, lambda file: file.write(json.dumps(identity, indent=1).encode()))
+        _replace(folder / _CONTENTS, lambda file: file.write(json.dumps(identity | own, indent=1).encode()))
     except OSError as error:
         msg = (
             f"Found no way to write to checkpoint={str(folder)!r} ({error.strerror}), expected a folder that is writable, or "
             f"a new one in an existing folder; pass another path."
         )
         raise OSError(msg) from error
-    return Folder(folder)
+    return Folder(folder, id=own[_ID])
 
 
 def identity(target: Target, arguments: Mapping[str, Any], rng: np.random.Generator, device: str) -> dict[str, Any]:
@@ -276,21 +305,17 @@ def _check(file: Path) -> None:
         raise OSError(_unreadable(file, zipfile.BadZipFile()))
 
 
-def _read(file: Path, name: str) -> NDArray[Any]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return np.asarray(arrays[name])
-    except _BROKEN as error:
-        raise OSError(_unreadable(file, error)) from error
-
-
 def _unreadable(file: Path, error: Exception, remedy: str = "delete it to begin this run anew") -> str:
     return f"Found {str(file)!r} unreadable ({type(error).__name__}), expected an intact checkpoint; {remedy}."
 
 
 def _replace(file: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write beside a file, then put it in its place: whenever the process ends, one or the other is there."""
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}{_UNFINISHED}")
-    with unfinished.open("wb") as target:
-        write(target)
-    unfinished.replace(file)
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}{_UNFINISHED}")  # of no other process, on any machine
+    try:
+        with unfinished.open("wb") as target:
+            write(target)
+        unfinished.replace(file)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -144,16 +143,19 @@ def load(adata: AnnData, key: str, field_name: str) -> Any:
             f"{STEPS[_STEP_OF[field_name]].function}; call it first, with key {key!r}."
         )
         raise ValueError(msg)
-    if at_path(adata, key, field_name) is not None:
-        return open_store(_container(adata, slots, field_name)[slots.name(field_name)])
+    reference = stored_at(adata, key, field_name)
+    if reference is not None:
+        return open_store(reference)
     return in_memory(_container(adata, slots, field_name)[slots.name(field_name)])
 
 
-def at_path(adata: AnnData, key: str, field_name: str) -> Path | None:
-    """The folder in which a field is stored, ``None`` if the object itself holds it."""
+def stored_at(adata: AnnData, key: str, field_name: str) -> dict[str, str] | None:
+    """What :func:`lava_sc._store.open_store` finds a field by, ``None`` if the object itself holds it."""
     slots = Slots(key)
     value = _container(adata, slots, field_name)[slots.name(field_name)]
-    return Path(str(value["store"])) if field_name == "C" and isinstance(value, Mapping) else None
+    if field_name != "C" or not isinstance(value, Mapping):
+        return None
+    return {name: str(part) for name, part in value.items()}
 
 
 def load_params(adata: AnnData, key: str, step: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
 from lava_sc.core.amf.fit import Options
+from lava_sc.core.amf.target import make_target
 from lava_sc.core.analysis import Analysis
 from lava_sc.core.blocks import InMemory
 from lava_sc.core.null import NullData
@@ -129,8 +130,8 @@ def an_analysis(n_modules: int = 2) -> Analysis:
     members = np.array([np.sort(rng.choice(120, 30, replace=False)) for _ in range(8)])
     null = NullData(InMemory(X), members, floors=np.full(8, np.inf), options=dict(ranked=True, fdr=None, n_jobs=1))
     M = sparse.csr_matrix(modules(n_modules, 0, 66), dtype=np.float32)
-    C = Analysis(null, M, M, 2.0, n_modules, Options(), "nmf", 1, [], 1).correlations(members)
-    return Analysis(null, C, M, 2.0, n_modules, Options(), "nmf", 1, [4, 5, 6], 1)
+    C = Analysis(null, M, make_target(M), M, 2.0, n_modules, Options(), "nmf", 1, [], 1).correlations(members)
+    return Analysis(null, C, make_target(C), M, 2.0, n_modules, Options(), "nmf", 1, [4, 5, 6], 1)
 
 
 def mean_rho(X: np.ndarray, members: np.ndarray) -> np.ndarray:

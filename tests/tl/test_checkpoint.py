@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ import lava_sc as lava
 from lava_sc import cli
 from lava_sc._checkpoint import open_checkpoint, removed_at_the_end
 from lava_sc.core.amf import record as record_module
+from lava_sc.core.amf.record import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -247,6 +249,47 @@ def test_a_full_disk_is_said_and_loses_nothing(adata: AnnData, tmp_path: Path, m
         lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "c")
     assert caught[0].filename == __file__
     assert_same(stored(adata, ["amf"]), stored(unbroken, ["amf"]))
+
+
+@pytest.mark.usefixtures("often")
+def test_what_could_not_be_written_is_not_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(file: Any, **_: Any) -> None:
+        file.write(b"PK")
+        raise OSError(28, "No space left on device")
+
+    drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
+    monkeypatch.setattr("lava_sc._checkpoint.np.savez", half)
+    drawer.write(State({}, {}))
+    assert drawer.failures == ["[Errno 28] No space left on device"]
+    assert [file.name for file in (tmp_path / "c").iterdir()] == ["checkpoint.json"]
+
+
+def test_a_run_that_was_given_up_writes_nothing_to_the_next_checkpoint(tmp_path: Path) -> None:
+    """As one at a worker that the scheduler has lost sight of."""
+    first = open_checkpoint(tmp_path / "c", {"gamma": 1}).drawer("run_0")
+    assert first.reached()
+    shutil.rmtree(tmp_path / "c")
+    first.write(State({"n_epochs": 1}, {}))
+    second = open_checkpoint(tmp_path / "c", {"gamma": 2}).drawer("run_0")
+    first.write(State({"n_epochs": 2}, {}))
+    assert not first.reached()
+    assert len(first.failures) == 2
+    assert second.read() is None
+    second.write(State({"n_epochs": 3}, {}))
+    continued = open_checkpoint(tmp_path / "c", {"gamma": 2}).drawer("run_0").read()
+    assert continued is not None
+    assert continued.facts == {"n_epochs": 3}
+    assert second.reached()
+
+
+def test_a_state_is_read_of_one_piece(tmp_path: Path) -> None:
+    drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
+    drawer.write(State({}, {"P": np.zeros(3), "M": np.zeros(3)}))
+    found = drawer.read()
+    assert found is not None
+    P = found.arrays["P"]
+    drawer.write(State({}, {"P": np.ones(3), "M": np.ones(3)}))
+    np.testing.assert_array_equal(P, found.arrays["M"])
 
 
 def test_without_a_seed_there_is_nothing_to_go_on_from(adata: AnnData, tmp_path: Path) -> None:

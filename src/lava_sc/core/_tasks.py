@@ -6,16 +6,20 @@ import sys
 import threading
 from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
 
+from lava_sc.core._copies import Reference, copies_of
 from lava_sc.core._parallel import ordered_map, settled_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from distributed import Client, Future
+
+    from lava_sc.core._copies import Copies
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -94,7 +98,8 @@ def spread(
         Of the two parts of a task. With a client it has to be one that can be imported, and parts and results are pickled.
     tasks
         What several tasks share, and what each has of its own. What is shared, the same object in all of them, is sent once, to
-        every worker that may need it; what is not should be small.
+        every worker that may need it, and not again by later calls while the caller keeps it. If it has an ``origin``
+        (:data:`lava_sc.core._copies.Origin`), workers that reach that read it themselves. What is not shared should be small.
     names
         What each task is called in errors, e.g. ``"run 3"``.
     n_jobs
@@ -141,8 +146,8 @@ class _Tasks(Generic[S, T, R]):
     ) -> None:
         self._client, self._function, self._tasks, self._names = client, function, list(tasks), names
         self._uses = Counter(id(shared) for shared, _ in self._tasks)
-        # Kept to the end: a result that is lost with its worker is worked out again from it
-        self._sent: dict[int, Future] = {}
+        # Kept to the end: a result that is lost with its worker is worked out again from them
+        self._copies: dict[int, Copies] = {}
         self._left = iter(range(len(self._tasks)))
         self._n_lost = 0
 
@@ -188,12 +193,9 @@ class _Tasks(Generic[S, T, R]):
 
     def _submit(self, k: int) -> Future:
         shared, own = self._tasks[k]
-        sent = self._sent.get(id(shared))
-        if sent is None or sent.status != "finished":  # lost with all workers that had it
-            # At as many workers as may need it, and at two at least, so that one that dies takes nothing with it
-            with _explained(self._names[k]):
-                (sent,) = self._client.scatter([shared], hash=False, broadcast=self._uses[id(shared)] + 1)
-            self._sent[id(shared)] = sent
+        copies = self._copies.setdefault(id(shared), copies_of(shared, self._client))
+        with _explained(self._names[k]):
+            sent = copies.future(shared, self._uses[id(shared)])
         key = f"lava_sc-{self._function.__qualname__.strip('_')}-{uuid4().hex}"
         return self._client.submit(perform, self._function, sent, own, key=key, pure=False)
 
@@ -201,11 +203,14 @@ class _Tasks(Generic[S, T, R]):
         """The result, or that the task has to be handed in again since what it needs was lost."""
         try:
             with _explained(self._names[k]):
-                found: R = future.result()
+                found: R | _OutOfReach = future.result()
         except _LostError:
             self._n_lost += 1
             if self._n_lost > _MOST_LOST * len(self._tasks) or not _usable(self._client):
                 raise
+            return _Again()
+        if isinstance(found, _OutOfReach):
+            self._copies[id(self._tasks[k][0])].send_whole(found.reason)
             return _Again()
         return found
 
@@ -216,6 +221,13 @@ class _Tasks(Generic[S, T, R]):
 
 class _Again:
     """Stands for the result of a task that is to be handed in again."""
+
+
+@dataclass(frozen=True)
+class _OutOfReach:
+    """Stands for the result of a task whose worker cannot read what it is of."""
+
+    reason: str
 
 
 @contextmanager
@@ -247,8 +259,22 @@ def _explained(name: str) -> Iterator[None]:
         raise
 
 
-def perform(function: Callable[[S, T], R], shared: S, own: T) -> R:
+def folder_of_worker() -> str | None:
+    """Where a task of a cluster may put files, ``None`` in a process that is no worker."""
+    distributed: Any = sys.modules.get("distributed")
+    try:
+        return None if distributed is None else str(distributed.get_worker().local_directory)
+    except ValueError:
+        return None
+
+
+def perform(function: Callable[[S, T], R], shared: S | Reference, own: T) -> R | _OutOfReach:
     """One task, at a worker."""
+    if isinstance(shared, Reference):
+        try:
+            shared = cast("S", shared.read())
+        except OSError as error:
+            return _OutOfReach(str(error))
     with _SETTLED:
         return function(shared, own)
 

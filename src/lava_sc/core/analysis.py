@@ -54,8 +54,8 @@ class Analysis:
     ----------
     null
         Data, stored localities and null data.
-    C, modules
-        Stored correlations and modules.
+    C, stored, modules
+        Stored correlations, also laid out for the fits, and modules.
     overlap
         Of the stored localities.
     n_modules, options, init, min_localities
@@ -70,6 +70,7 @@ class Analysis:
 
     null: NullData
     C: sparse.csr_matrix
+    stored: Target
     modules: sparse.csr_matrix
     overlap: float
     n_modules: int

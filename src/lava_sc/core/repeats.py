@@ -67,8 +67,7 @@ def repeat_runs(analysis: Analysis, seeds: Sequence[int]) -> tuple[list[Comparis
         Of the runs, in the data and in each null data set.
     """
     where = "runs", analysis.overlap
-    target = analysis.target(analysis.C)
-    runs = analysis.fit([(target, seed) for seed in seeds])
+    runs = analysis.fit([(analysis.stored, seed) for seed in seeds])
     found = _pairwise(*where, dict(enumerate(one.average for one in runs)), null=False)
     for i, one in enumerate(runs):
         found += _matched(*where, i, analysis.modules, one, null=False)

@@ -15,7 +15,6 @@ from lava_sc.core.device import resolve_device
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 
 if TYPE_CHECKING:
-    from os import PathLike
 
     from distributed import Client
 
@@ -53,28 +52,25 @@ def check_arguments(
     _validate.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
 
 
-def where_to_run(
-    device: str, client: Client | None, checkpoint: str | PathLike[str] | None
-) -> tuple[str, Client | None]:
+def where_to_run(device: str, client: Client | None) -> tuple[str, Client | None]:
     """The device, and the client whose workers take the runs, ``None`` for runs in this process.
 
-    Workers fit on their CPUs and keep no states; a client that was not named gives way to what was.
+    Workers fit on their CPUs; a client that was not named gives way to a device that was.
 
     Raises
     ------
     ValueError
-        If the device or the client cannot be used, or the client not together with what was asked for.
+        If the device or the client cannot be used, or not both together.
     """
     named = resolve_client(client) if client is not None else None
     at = "cpu" if named is not None and device == "auto" else resolve_device(device)
-    found = f"device={device!r}" if at != "cpu" else None if checkpoint is None else f"checkpoint={str(checkpoint)!r}"
-    if found is None:
+    if at == "cpu":
         return at, named or resolve_client(None)
     if named is not None:
-        msg = f"Found {found} with a client, expected one of them, as its workers fit on the CPU and keep no states; leave one out."
+        msg = f"Found device={device!r} with a client, expected one of them, as its workers fit on the CPU; leave one out."
         raise ValueError(msg)
     if resolve_client(None) is not None:
-        logger.info("the active client is left alone: its workers fit on the CPU and keep no states")
+        logger.info("the active client is left alone: its workers fit on the CPU")
     return at, None
 
 
@@ -113,7 +109,7 @@ def refuse_nothing(target: Target, min_localities: int) -> None:
         raise ValueError(msg)
 
 
-def check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str, stored: bool) -> None:
+def check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str) -> None:
     """Refuse runs that would not fit into memory.
 
     Raises
@@ -122,6 +118,7 @@ def check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None
         If they would not.
     """
     side_by_side, _ = share_threads(n_jobs, n_runs, target.n_blocks)
+    stored = target.origin is not None
     if stored and init == "kmeans":  # of all localities at once
         copies = 28 * side_by_side * len(target.data)
         refuse_what_does_not_fit("the start by k-means", copies, "pass init='nmf' or 'random'")

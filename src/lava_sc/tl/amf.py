@@ -11,17 +11,16 @@ import numpy as np
 from lava_sc import _validate
 from lava_sc._checkpoint import identity, open_checkpoint
 from lava_sc._logging import logger, warn
-from lava_sc._slots import at_path, load, store
-from lava_sc._store import scratch_in
+from lava_sc._slots import load, store
 from lava_sc.core.amf.accelerator import accelerator_engines
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.gamma import sweep_gamma
 from lava_sc.core.amf.runs import run_many
-from lava_sc.core.amf.target import make_target
 from lava_sc.core.summary import gene_weights, presences_of_cells
 from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing, where_to_run
 from lava_sc.tl._chosen import chosen_number, stored_runs
 from lava_sc.tl._runs import fields_of_runs, of_all_genes, table_of_sweep
+from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,7 +116,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     client
         A ``dask.distributed.Client`` whose workers take the runs; ``None`` takes the one that is active, and threads
         where there is none. Changes no number. ``callback`` is then called once for each run, when it has ended, and Ctrl-C keeps the
-        runs that have. Not with a ``checkpoint`` or an accelerator, to which an active client gives way.
+        runs that have. States of runs are kept in a ``checkpoint`` that workers reach at its path, too, in any other those of runs that
+        have ended. Not with an accelerator, to which an active client gives way.
     key
         Key of the correlations.
     copy
@@ -178,15 +178,14 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
-    C = load(adata, key, "C")
+    n_localities = load(adata, key, "C").shape[0]
     n_modules = chosen_number(adata, key) if n_modules is None else n_modules
-    check_arguments(n_modules, C.shape[0], nu, gamma, init, n_runs, batch_size, learning_rate)
+    check_arguments(n_modules, n_localities, nu, gamma, init, n_runs, batch_size, learning_rate)
     check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
-    at, client = where_to_run(device, client, checkpoint)
-    folder = at_path(adata, key, "C")
-    target = make_target(C, min_localities=min_localities, empty=np.empty if folder is None else scratch_in(folder))
+    at, client = where_to_run(device, client)
+    target = target_of(adata, key, min_localities=min_localities)
     refuse_nothing(target, min_localities)
-    check_memory(target, n_modules, n_runs, n_jobs if client is None else 1, init=init, stored=folder is not None)
+    check_memory(target, n_modules, n_runs, n_jobs if client is None else 1, init=init)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),

@@ -13,12 +13,12 @@ from lava_sc._slots import load, store
 from lava_sc.core._tasks import resolve_client
 from lava_sc.core.amf.fit import Options
 from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.amf.target import make_target
 from lava_sc.core.number import choose
 from lava_sc.core.numbers import quick, try_number
 from lava_sc.tl._null import null_data
 from lava_sc.tl._numbers import Findings, against_chance, in_other_cells, table_of_numbers
 from lava_sc.tl._runs import fields_of_runs
+from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -146,14 +146,13 @@ def choose_n_modules(
     """
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
-    C = load(adata, key, "C")
-    numbers = _numbers(n_modules, C.shape[0])
+    numbers = _numbers(n_modules, load(adata, key, "C").shape[0])
     fewest, numbers = numbers[0], sorted({max(numbers[0] - 1, 1), *numbers})
     _check_arguments(n_runs, n_permutations, n_splits, nu, gamma, init, n_jobs)
     client = resolve_client(client)
     null, target, options = (
         null_data(adata, key, depth_key, n_jobs, client),
-        make_target(C),
+        target_of(adata, key),
         Options(float(nu), float(gamma)),
     )
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))

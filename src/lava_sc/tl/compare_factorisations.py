@@ -12,11 +12,11 @@ from lava_sc import _validate
 from lava_sc._logging import logger, warn
 from lava_sc._slots import has, load, load_params, store
 from lava_sc.core.amf.runs import share_threads
-from lava_sc.core.amf.target import make_target
 from lava_sc.core.factorisations import MAX_UPDATES, by_amf, by_nmf
 from lava_sc.core.model_selection import silhouette_of_runs
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 from lava_sc.tl._runs import options_of_amf
+from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,13 +124,12 @@ def compare_factorisations(
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
-    C = load(adata, key, "C")
     arguments = load_params(adata, key, "amf") if has(adata, key, "runs") else {}
     n_modules = _known_number(n_modules, arguments, key)
-    _validate.in_range("n_modules", n_modules, 1, C.shape[0], integer=True)
+    _validate.in_range("n_modules", n_modules, 1, load(adata, key, "C").shape[0], integer=True)
     _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
-    target = make_target(C, min_localities=int(arguments.get("min_localities", 1)))
+    target = target_of(adata, key, min_localities=int(arguments.get("min_localities", 1)))
     _check_memory(target, n_modules, n_runs, n_jobs)
 
     options = options_of_amf(adata, key, arguments)

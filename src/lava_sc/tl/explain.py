@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from lava_sc import _validate
 from lava_sc._checkpoint import removed_at_the_end
 from lava_sc._slots import all_or_nothing, load
+from lava_sc.core._tasks import resolve_client
 from lava_sc.core.amf.fit import Options
 from lava_sc.pp.select_genes import select_genes
-from lava_sc.tl._amf_checks import where_to_run
 from lava_sc.tl.amf import amf
 from lava_sc.tl.choose_n_modules import choose_n_modules
 from lava_sc.tl.localities import localities
@@ -97,7 +97,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         Number of threads, all cores when ``None``; changes no result.
     client
         A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
-        threads where there is none. Changes no result. Not with ``checkpoint``, to which an active client gives way.
+        threads where there is none. Changes no result.
     key_added
         Key under which everything is stored.
     copy
@@ -110,7 +110,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     Raises
     ------
     ValueError
-        As the functions named above, or if ``checkpoint`` is given without ``n_modules`` or with a client.
+        As the functions named above, or if ``checkpoint`` is given without ``n_modules``.
     RuntimeError
         If the cluster of the client, or its workers over the same task again and again, are lost.
 
@@ -124,7 +124,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
     _check_together(n_modules, checkpoint, obs_key, donor_key)
-    where_to_run("auto", client, checkpoint)
+    resolve_client(client)
     adata = adata.copy() if copy else adata
     where: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
     values: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "batch_key": batch_key}

@@ -12,13 +12,13 @@ from lava_sc._logging import logger
 from lava_sc._slots import load, store
 from lava_sc.core._tasks import resolve_client
 from lava_sc.core.amf.explained import explained
-from lava_sc.core.amf.target import make_target
 from lava_sc.core.decoys import false_discoveries, weights_with_decoys
 from lava_sc.core.number import beyond_chance
 from lava_sc.core.numbers import fit_nulls, squares
 from lava_sc.core.summary import gene_weights
 from lava_sc.tl._null import null_data
 from lava_sc.tl._runs import arguments_of_fit, of_all_genes, options_of_amf
+from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def module_evidence(
     options = options_of_amf(adata, key, arguments)
     client = resolve_client(client)
     how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs, "client": client}
-    null, target = null_data(adata, key, depth_key, n_jobs, client), make_target(load(adata, key, "C"))
+    null, target = null_data(adata, key, depth_key, n_jobs, client), target_of(adata, key)
     generator = np.random.default_rng(rng)
     seeds, seeds_of_decoys = ([int(s) for s in generator.integers(2**63, size=n)] for n in (n_permutations, n_decoys))
     n_modules, total = int(arguments["n_modules"]), squares(target)

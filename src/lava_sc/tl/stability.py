@@ -19,6 +19,7 @@ from lava_sc.tl._again import placing
 from lava_sc.tl._null import null_data
 from lava_sc.tl._runs import arguments_of_fit, options_of_amf
 from lava_sc.tl._stability_tables import table_of_cosines, table_of_medians
+from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,15 +217,17 @@ def _overlaps(overlaps: Sequence[float] | None, again: Placing) -> list[float]:
 
 def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, seed: int, **where: Any) -> Analysis:
     params = arguments_of_fit(adata, key, "lava_sc.tl.stability")
+    min_localities = int(params["min_localities"])
     return Analysis(
         null=null_data(adata, key, depth_key, **where),
         C=load(adata, key, "C"),
+        stored=target_of(adata, key, min_localities=min_localities),
         modules=modules,
         overlap=float(load_params(adata, key, "localities")["overlap"]),
         n_modules=int(params["n_modules"]),
         options=options_of_amf(adata, key, params),
         init=str(params["init"]),
-        min_localities=int(params["min_localities"]),
+        min_localities=min_localities,
         null_seeds=_seeds(seed, N_NULLS),
         **where,
     )

@@ -35,8 +35,24 @@ class State:
     arrays: Mapping[str, NDArray[Any]]
 
 
+def is_finished(state: State) -> bool:
+    """Whether it is what a run has found in the end."""
+    return _FINISHED in state.facts
+
+
 class Drawer(Protocol):
-    """Keeps the latest state of one run."""
+    """Keeps the latest state of one run. It may be pickled for another process to keep states in the same place.
+
+    Attributes
+    ----------
+    failures
+        Why states could not be written.
+    """
+
+    failures: list[str]
+
+    def reached(self) -> bool:
+        """Whether this process reaches the place where it was made for."""
 
     def read(self) -> State | None:
         """The state, ``None`` if there is none yet."""
@@ -92,7 +108,7 @@ class Record:
     @property
     def finished(self) -> State | None:
         """What the run has found, if it has ended."""
-        return self._found if self._found is not None and _FINISHED in self._found.facts else None
+        return self._found if self._found is not None and is_finished(self._found) else None
 
     def factors(self) -> tuple[FloatArray, FloatArray] | None:
         """P and M where the fit stands that was taken up again, ``None`` at the start of a run."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from lava_sc.core.amf.fit import fit
 from lava_sc.core.amf.loss import Quality, quality
-from lava_sc.core.amf.record import Record
+from lava_sc.core.amf.record import Record, is_finished
 from lava_sc.core.amf.refit import refit_presences
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.summary import PRESENT_ABOVE, co_presence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.engine import EngineFactory
     from lava_sc.core.amf.fit import Options
-    from lava_sc.core.amf.record import State
+    from lava_sc.core.amf.record import Drawer, State
     from lava_sc.core.amf.target import Target
 
 _EPOCHS_BETWEEN_REFITS: Final = 30
@@ -129,6 +129,17 @@ def _descents(options: Options) -> list[Options]:
         max_epochs=options.max_epochs - n_refits * _EPOCHS_BETWEEN_REFITS,
     )
     return [warming] * n_refits + [finishing]
+
+
+def kept_run(drawer: Drawer) -> Run | None:
+    """A run that has ended, ``None`` if it has not."""
+    state = drawer.read()
+    return None if state is None or not is_finished(state) else _run_of(state)
+
+
+def keep_run(drawer: Drawer, run: Run) -> None:
+    """Put away a run that has ended elsewhere."""
+    Record(drawer).finish(*_parts_of(run))
 
 
 def _parts_of(run: Run) -> tuple[dict[str, Any], dict[str, FloatArray]]:

@@ -9,17 +9,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from lava_sc._logging import logger
 from lava_sc.core._parallel import progress, resolve_n_jobs, settled_libraries
 from lava_sc.core._tasks import as_finished
 from lava_sc.core.amf.cpu import cpu_engines
 from lava_sc.core.amf.fit import Stop
 from lava_sc.core.amf.record import Record
-from lava_sc.core.amf.run import one_run
+from lava_sc.core.amf.run import keep_run, kept_run, one_run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from concurrent.futures import Future
 
     import numpy as np
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.engine import EngineFactory
     from lava_sc.core.amf.fit import Options
-    from lava_sc.core.amf.record import Checkpoint
+    from lava_sc.core.amf.record import Checkpoint, Drawer
     from lava_sc.core.amf.run import Run
     from lava_sc.core.amf.target import Target
 
+#: Number of modules, options, kind of start and seed of a run.
+Start: TypeAlias = "tuple[int, Options, str, int]"
 #: Called with the run, the epoch (both from 0) and its loss.
 Callback = Callable[[int, int, float], object]
 
@@ -116,25 +119,25 @@ def run_many(
     checkpoint
         Keeps the states of these runs, and may hold some to go on from.
     client
-        Its workers take a run each, with one thread; ``engines`` and ``checkpoint`` are not for them. The callback is called once
-        for each run, when it has ended. An interrupt keeps the runs that have ended, and is raised where there is none.
+        Its workers take a run each, with one thread; ``engines`` are not for them. The callback is called once for each run, when it
+        has ended. An interrupt keeps the runs that have ended, and is raised where there is none. States go to the checkpoint
+        from workers that reach it; runs that have ended are put there in any case.
     """
     seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
+    drawers = [None if checkpoint is None else checkpoint.drawer(f"run_{k}") for k in range(n_runs)]
+    desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
     if client is not None:
-        desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
-        own = [(n_modules, options, init, seed) for seed in seeds]
-        names = [f"run {k} with {n_modules} modules" for k in range(n_runs)]
-        desk.collect(as_finished(single_run, [(target, one) for one in own], names, client=client))
+        starts = [(n_modules, options, init, seed) for seed in seeds]
+        desk.collect(_at_workers(target, list(zip(starts, drawers, strict=True)), client))
         return desk.result()
     side_by_side, threads = share_threads(n_jobs, n_runs, target.n_blocks)
     if engines is not None:
         side_by_side = min(side_by_side, _ON_ONE_DEVICE)
     engines = engines or cpu_engines(target, threads)
-    desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
 
     def work(k: int, seed: int) -> None:
         if k == 0 or not desk.closing.is_set():  # the first run is let into its first epoch, so that there is a result
-            record = Record(None if checkpoint is None else checkpoint.drawer(f"run_{k}"))
+            record = Record(drawers[k])
             how: dict[str, Any] = {"init": init, "on_epoch": desk.watch(k, record.n_epochs), "record": record}
             desk.finish(k, one_run(engines, target, n_modules, options, seed=seed, **how))
 
@@ -143,10 +146,44 @@ def run_many(
     return desk.result()
 
 
-def single_run(target: Target, start: tuple[int, Options, str, int]) -> Run:
-    """One run in one thread, of a number of modules, options, a kind of start and a seed."""
+def single_run(target: Target, start: Start, record: Record | None = None) -> Run:
+    """One run in one thread."""
     n_modules, options, init, seed = start
-    return one_run(cpu_engines(target), target, n_modules, options, init=init, seed=seed)
+    return one_run(cpu_engines(target), target, n_modules, options, init=init, seed=seed, record=record)
+
+
+def _at_workers(
+    target: Target, runs: Sequence[tuple[Start, Drawer | None]], client: Client
+) -> Generator[tuple[int, Run]]:
+    """Runs at the workers of a client as they end, those first that had ended before."""
+    left = []
+    for k, (_, drawer) in enumerate(runs):
+        ended = None if drawer is None else kept_run(drawer)
+        if ended is None:
+            left.append(k)
+        else:
+            yield k, ended
+    tasks, names = [(target, runs[k]) for k in left], [f"run {k} with {runs[k][0][0]} modules" for k in left]
+    with closing(as_finished(_run_at_worker, tasks, names, client=client)) as found:
+        for i, (run, reached, failures) in found:
+            k, drawer = left[i], runs[left[i]][1]
+            if drawer is not None:
+                drawer.failures.extend(failures)
+                if not reached:
+                    logger.info("run %d was at a worker that does not reach the checkpoint; it is kept as it ended", k)
+                if kept_run(drawer) is None:
+                    keep_run(drawer, run)
+            yield k, run
+
+
+def _run_at_worker(target: Target, of: tuple[Start, Drawer | None]) -> tuple[Run, bool, list[str]]:
+    """A run, whether its states could be kept from there, and what hindered the writing of some."""
+    start, drawer = of
+    if drawer is None or not drawer.reached():
+        return single_run(target, start), False, []
+    n_before = len(drawer.failures)
+    run = single_run(target, start, Record(drawer))
+    return run, True, drawer.failures[n_before:]
 
 
 class _Desk:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import BoolArray, FloatArray, IntArray
+    from lava_sc.core._copies import Origin
 
     #: Makes an array of a length and a type.
     Empty: TypeAlias = Callable[[int, type], NDArray[Any]]
@@ -49,6 +50,8 @@ class Target:
         (ℓ, n_blocks + 1) int64, where each block of columns starts in ``data``.
     locality_weights
         (ℓ,) float64, ‖C_i‖ / Σ_{j≠i} ‖C_j‖ of Equation 6.
+    origin
+        Makes the same target again from files, where they can be reached; ``None`` if it is of none.
     """
 
     data: FloatArray
@@ -58,6 +61,7 @@ class Target:
     n_pairs: int
     block_starts: IntArray
     locality_weights: FloatArray
+    origin: Origin | None = None
 
     @property
     def n_localities(self) -> int:
