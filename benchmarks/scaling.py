@@ -2,9 +2,10 @@
 
     python benchmarks/scaling.py --cells 10000 100000 1000000
     python benchmarks/scaling.py --cells 1000000 --ways "2 threads" --memory 4   # with a limit on the process's data (Linux)
+    python benchmarks/scaling.py --cells 1000000 --ways "2 threads" --memory 4 --format zarr
 
-Simulated cells × 2,000 genes, a tenth of the values not zero, are written piece by piece to an h5ad file in a temporary folder and
-opened lazily. Each way of working (threads, one and two worker processes of one thread) is a process of its own. Memory is the largest
+Simulated cells × 2,000 genes, a tenth of the values not zero, are written piece by piece to an h5ad file or a zarr store in a temporary
+folder and opened lazily. Each way of working (threads, one and two worker processes of one thread) is a process of its own. Memory is the largest
 resident set while a step ran, of the process itself and of all its workers together, libraries (about 0.5 GB a process) included.
 """
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     import anndata as ad
     import h5py
     import pandas as pd
+    import zarr
 
 N_GENES, N_MODULES, GENES_PER_MODULE, PIECE = 2000, 8, 150, 10_000
+CHUNK = 1 << 16  # values in a chunk of the file
 WAYS = {"2 threads": 0, "1 worker": 1, "2 workers": 2}
 
 
@@ -57,6 +60,7 @@ def write(path: Path, n_cells: int) -> None:
     import anndata as ad
     import h5py
     import pandas as pd
+    import zarr
 
     simulation, Z = Simulation(), np.random.default_rng(2).uniform(-1, 1, size=(n_cells, 2)).astype(np.float32)
     adata = ad.AnnData(
@@ -64,10 +68,18 @@ def write(path: Path, n_cells: int) -> None:
         var=pd.DataFrame(index=[f"gene_{j}" for j in range(N_GENES)]),
         obsm={"X_umap": Z},
     )
-    adata.write_h5ad(path)
-    with h5py.File(path, "r+") as file:
+    with ExitStack() as stack:
+        file: h5py.File | zarr.Group
+        if path.suffix == ".zarr":
+            adata.write_zarr(path)
+            file = zarr.open_group(path, mode="r+", use_consolidated=False)
+        else:
+            adata.write_h5ad(path)
+            file = stack.enter_context(h5py.File(path, "r+"))
         for k, start in enumerate(range(0, n_cells, PIECE)):
             append(file, simulation.piece(Z[start : start + PIECE], k), first=k == 0)
+    if path.suffix == ".zarr":
+        zarr.consolidate_metadata(path)
 
 
 def _groups(n_cells: int) -> pd.Categorical:
@@ -77,22 +89,25 @@ def _groups(n_cells: int) -> pd.Categorical:
     return pd.Categorical.from_codes(np.arange(n_cells) % 2, ["a", "b"])
 
 
-def append(file: h5py.File, X: sparse.csr_matrix, *, first: bool) -> None:
+def append(file: h5py.File | zarr.Group, X: sparse.csr_matrix, *, first: bool) -> None:
     import anndata as ad
+    import h5py
 
     if first:
-        ad.io.write_elem(file, "X", X, dataset_kwargs={"chunks": (1 << 16,)})
-        indptr = file["X/indptr"][...].astype(np.int64)
+        X.indptr = X.indptr.astype(np.int64)
+        ad.io.write_elem(file, "X", X, dataset_kwargs={"chunks": (CHUNK,)})
         del file["X/indptr"]
-        file["X"].create_dataset("indptr", data=indptr, maxshape=(None,), chunks=(1 << 16,))
+        how = {"maxshape": (None,)} if isinstance(file, h5py.File) else {}
+        create = file["X"].create_dataset if isinstance(file, h5py.File) else file["X"].create_array
+        create("indptr", data=X.indptr, chunks=(CHUNK,), **how)
         return
     group = file["X"]
-    n_entries, n_rows = len(group["data"]), len(group["indptr"]) - 1
+    n_entries, n_rows = group["data"].shape[0], group["indptr"].shape[0] - 1
     for name, new in (("data", X.data), ("indices", X.indices), ("indptr", X.indptr[1:] + n_entries)):
-        before = len(group[name])
+        before = group[name].shape[0]
         group[name].resize((before + len(new),))
         group[name][before:] = new
-    group.attrs["shape"] = (n_rows + X.shape[0], X.shape[1])
+    group.attrs["shape"] = [n_rows + X.shape[0], X.shape[1]]
 
 
 def here() -> float:
@@ -173,6 +188,7 @@ def main() -> None:
         help="also tl.choose_n_modules out of these: 2 runs, 2 null data sets, 1 split",
     )
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--format", choices=["h5ad", "zarr"], default="h5ad")
     parser.add_argument("--memory", type=float, help="GB that a process may take, as by `ulimit -d`; none by default")
     parser.add_argument("--quick", action="store_true", help="2,000 cells and 200 genes: whether it runs")
     parser.add_argument("--folder", type=Path, help="where the files go; by default where temporary files do")
@@ -189,7 +205,7 @@ def main() -> None:
     print(f"{'cells':>9}  {'way':10} {'step':23} {'seconds':>8} {'GB here':>8} {'GB at workers':>14}")
     for n_cells in arguments.cells:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            path = Path(folder) / "cells.h5ad"
+            path = Path(folder) / f"cells.{arguments.format}"
             write(path, n_cells)
             for way in arguments.ways:
                 command = [sys.executable, __file__, *sys.argv[1:], "--one", str(path), str(WAYS[way])]

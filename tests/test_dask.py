@@ -308,8 +308,12 @@ def test_an_error_says_in_which_locality(client: distributed.Client, where: str)
 
 def idle(client: distributed.Client) -> bool:
     """Whether nothing is left to do, when what had begun has ended."""
+    return comes_true(lambda: not any(key.startswith("lava_sc-") for key in client.cluster.scheduler.tasks))
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
     for _ in range(600):
-        if not any(key.startswith("lava_sc-") for key in client.cluster.scheduler.tasks):
+        if condition():
             return True
         time.sleep(0.1)
     return False
@@ -372,12 +376,7 @@ def test_what_is_shared_is_sent_once_and_let_go_of(client: distributed.Client, m
     assert sum(key.startswith("Shared") for key in client.cluster.scheduler.tasks) == 2
     watched.sent.clear()
     del shared, other
-    for _ in range(100):
-        if not any(key.startswith("Shared") for key in client.cluster.scheduler.tasks):
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("workers still hold what nobody needs")
+    assert comes_true(lambda: not any(key.startswith("Shared") for key in client.cluster.scheduler.tasks))
 
 
 @pytest.mark.filterwarnings("ignore:Number of modules")
@@ -548,7 +547,9 @@ def test_a_checkpoint_that_workers_began(
     again = adata.copy()
     lava.tl.amf(again, **LONG, n_jobs=1, checkpoint=states, callback=lambda *event: seen.append(event[:2]))
     assert k not in {run for run, _ in seen}
-    assert not states.exists()
+    assert comes_true(
+        lambda: not states.exists() or not list(states.iterdir())
+    )  # a run that was given up may still end
     assert_same(of_runs(again), of_runs(expected))
 
 

@@ -8,7 +8,7 @@ import re
 import uuid
 import zipfile
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -92,6 +92,9 @@ class Folder:
 
     def remove(self) -> None:
         """Remove its files, and the folder if nothing else is in it."""
+        with suppress(OSError):  # from here on runs that were given up, at workers, find that it is not theirs
+            renamed = {**_contents(self.path), _ID: uuid.uuid4().hex}
+            _replace(self.path / _CONTENTS, lambda file: file.write(json.dumps(renamed).encode()))
         try:
             for file in (*_own_files(self.path, _STATE), *_own_files(self.path, _UNFINISHED), self.path / _CONTENTS):
                 file.unlink(missing_ok=True)
@@ -130,7 +133,7 @@ class _File:
         try:
             if not self.reached():
                 raise FileNotFoundError(_GONE)
-            _replace(self.path, lambda file: np.savez(file, **arrays))
+            _replace(self.path, lambda file: np.savez(file, **arrays), provided=self.reached)
         except OSError as error:
             logger.warning("could not write %s: %s", self.path, error)
             self.failures.append(str(error))
@@ -309,12 +312,20 @@ def _unreadable(file: Path, error: Exception, remedy: str = "delete it to begin 
     return f"Found {str(file)!r} unreadable ({type(error).__name__}), expected an intact checkpoint; {remedy}."
 
 
-def _replace(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside a file, then put it in its place: whenever the process ends, one or the other is there."""
+def _replace(file: Path, write: Callable[[BinaryIO], object], provided: Callable[[], bool] = lambda: True) -> None:
+    """Write beside a file, then put it in its place: whenever the process ends, one or the other is there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or is not to be put there when it is.
+    """
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}{_UNFINISHED}")  # of no other process, on any machine
     try:
         with unfinished.open("wb") as target:
             write(target)
+        if not provided():
+            raise FileNotFoundError(_GONE)
         unfinished.replace(file)
     except OSError:
         unfinished.unlink(missing_ok=True)

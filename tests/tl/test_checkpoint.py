@@ -282,6 +282,21 @@ def test_a_run_that_was_given_up_writes_nothing_to_the_next_checkpoint(tmp_path:
     assert second.reached()
 
 
+def test_a_run_that_was_given_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the midst of writing when the checkpoint is removed."""
+    checkpoint, savez = open_checkpoint(tmp_path / "c", {}), np.savez
+    drawer = checkpoint.drawer("run_0")
+
+    def slowly(file: Any, **arrays: Any) -> None:
+        savez(file, **arrays)
+        checkpoint.remove()
+
+    monkeypatch.setattr("lava_sc._checkpoint.np.savez", slowly)
+    drawer.write(State({}, {}))
+    assert len(drawer.failures) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_state_is_read_of_one_piece(tmp_path: Path) -> None:
     drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
     drawer.write(State({}, {"P": np.zeros(3), "M": np.zeros(3)}))

@@ -16,6 +16,9 @@ import lava_sc as lava
 from lava_sc._slots import load
 from lava_sc._sources import Stored
 from lava_sc._store import Writer, new_store, open_store
+from lava_sc.core.amf import batches
+from lava_sc.core.amf.batches import Batches
+from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,6 +77,29 @@ def test_amf_ends_at_the_same_numbers(
     lava.tl.locality_corr(adata, store=tmp_path / "C.zarr")
     amf(adata, **arguments)
     assert_same(stored(adata, ["amf"]), stored(expected, ["amf"]))
+
+
+def test_a_store_larger_than_memory_is_read_ahead_and_a_batch_at_a_time(
+    stages: Mapping[str, AnnData], adata: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of entries that begin anywhere on a page, of files that are mapped as long as they are."""
+    expected = lava.tl.amf(stages["locality_corr"], 2, n_runs=2, copy=True)
+    lava.tl.locality_corr(adata, store=tmp_path / "C.zarr")
+    assert not target_of(adata, "lava").streamed
+    monkeypatch.setattr("lava_sc.tl._targets.memory_available", lambda: 100)
+    target = target_of(adata, "lava")
+    assert target.streamed
+    asked = []
+    monkeypatch.setattr(batches._File, "will_need", lambda file, *span: asked.append((file._mapping is not None, span)))
+    rows = np.flatnonzero(np.diff(target.indptr))[[2, 0, 1]]
+    Batches(target).layout(rows)
+    spans = [(int(target.indptr[i]), int(target.indptr[i + 1])) for i in rows[1:]]
+    assert [span for is_mapped, span in asked if is_mapped and span[1]] == [spans[0], spans[0], spans[1], spans[1]]
+    monkeypatch.undo()
+    monkeypatch.setattr("lava_sc.tl._targets.memory_available", lambda: 100)
+    lava.tl.amf(adata, 2, n_runs=2)
+    for name in ("modules", "presences"):
+        assert_same(adata.uns["lava"][name], expected.uns["lava"][name])
 
 
 def test_a_checkpoint_does_not_mind_where_the_correlations_are(

@@ -15,7 +15,6 @@ from lava_sc.core.device import resolve_device
 from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
 
 if TYPE_CHECKING:
-
     from distributed import Client
 
     from lava_sc.core.amf.target import Target
@@ -109,7 +108,9 @@ def refuse_nothing(target: Target, min_localities: int) -> None:
         raise ValueError(msg)
 
 
-def check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str) -> None:
+def check_memory(
+    target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str, batch_size: int
+) -> None:
     """Refuse runs that would not fit into memory.
 
     Raises
@@ -124,5 +125,7 @@ def check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None
         refuse_what_does_not_fit("the start by k-means", copies, "pass init='nmf' or 'random'")
     sizes = 0 if stored else len(target.data), target.n_localities, target.n_columns
     needed = fit_bytes(*sizes, n_modules=n_modules, side_by_side=side_by_side)
+    if target.streamed:  # a copy of a batch
+        needed += round(8 * batch_size * len(target.data) / target.n_localities * side_by_side)
     what = f"{side_by_side} runs at a time with {n_modules} modules of {target.n_columns:,} pairs"
     refuse_what_does_not_fit(what, needed, _REMEDY)

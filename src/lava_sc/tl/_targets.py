@@ -11,13 +11,20 @@ from lava_sc._slots import load, stored_at
 from lava_sc._store import open_store, scratch_in
 from lava_sc.core._tasks import folder_of_worker
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.resources import memory_available
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final
 
     from anndata import AnnData
+    from scipy import sparse
 
     from lava_sc.core.amf.target import Target
+
+#: Of what is available, that a store may take without being streamed: the rest is for the runs. Files that do not fit take
+#: many times as long where they are not streamed, and files that do half as long again where they are.
+_SHARE_OF_MEMORY: Final = 0.7
 
 
 def target_of(adata: AnnData, key: str, *, min_localities: int = 1) -> Target:
@@ -36,7 +43,7 @@ def target_of(adata: AnnData, key: str, *, min_localities: int = 1) -> Target:
     reference = stored_at(adata, key, "C")
     if reference is None:
         return make_target(C, min_localities=min_localities)
-    target = make_target(C, min_localities=min_localities, empty=scratch_in(Path(reference["store"])))
+    target = _laid_out(C, min_localities, Path(reference["store"]))
     return replace(target, origin=_Origin(reference, min_localities))
 
 
@@ -49,5 +56,11 @@ class _Origin:
 
     def __call__(self) -> Target:
         """Beside its tasks, not beside the store, which may be far from there."""
-        scratch = scratch_in(Path(folder_of_worker() or tempfile.gettempdir()))
-        return make_target(open_store(self.reference), min_localities=self.min_localities, empty=scratch)
+        scratch = Path(folder_of_worker() or tempfile.gettempdir())
+        return _laid_out(open_store(self.reference), self.min_localities, scratch)
+
+
+def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path) -> Target:
+    target = make_target(C, min_localities=min_localities, empty=scratch_in(scratch))
+    mapped = target.data.nbytes + target.indices.nbytes
+    return replace(target, streamed=mapped > _SHARE_OF_MEMORY * memory_available())

@@ -185,7 +185,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     at, client = where_to_run(device, client)
     target = target_of(adata, key, min_localities=min_localities)
     refuse_nothing(target, min_localities)
-    check_memory(target, n_modules, n_runs, n_jobs if client is None else 1, init=init)
+    check_memory(target, n_modules, n_runs, n_jobs if client is None else 1, init=init, batch_size=batch_size)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),

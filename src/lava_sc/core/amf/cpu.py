@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lava_sc.core.amf.batches import Batches
 from lava_sc.core.amf.engine import BETA1, BETA2, FACTORS, N_STEPS, N_SUMS
 from lava_sc.core.amf.kernels import adam, descend_blocks, sum_blocks
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.amf.batches import Layout
     from lava_sc.core.amf.engine import EngineFactory
     from lava_sc.core.amf.target import Target
 
@@ -37,16 +39,21 @@ def cpu_engines(target: Target, n_threads: int = 1) -> EngineFactory:
     return lambda P, M: _CpuEngine(target, P, M, n_threads)
 
 
-def row_sums(target: Target, rows: IntArray, P: FloatArray, M: FloatArray, nu: float) -> FloatArray:
-    """As :meth:`lava_sc.core.amf.engine.Engine.row_sums`, for any P and M (float32, C-contiguous)."""
-    return _row_sums(target, rows, P, M, nu, lambda work: work(0, target.n_blocks))
+def row_sums(
+    target: Target, rows: IntArray, P: FloatArray, M: FloatArray, nu: float, *, batches: Batches | None = None
+) -> FloatArray:
+    """As :meth:`lava_sc.core.amf.engine.Engine.row_sums`, for any P and M (float32, C-contiguous).
+
+    ``batches`` are those of the target, for calls with the same rows in succession.
+    """
+    batches = Batches(target) if batches is None else batches
+    return _row_sums(batches.layout(rows), rows, P, M, nu, lambda work: work(0, target.n_blocks))
 
 
 def _row_sums(
-    target: Target, rows: IntArray, P: FloatArray, M: FloatArray, nu: float, over_blocks: OverBlocks
+    layout: Layout, rows: IntArray, P: FloatArray, M: FloatArray, nu: float, over_blocks: OverBlocks
 ) -> FloatArray:
-    parts = np.empty((target.n_blocks, len(rows), N_SUMS))
-    layout = target.data, target.indices, target.block_starts
+    parts = np.empty((layout[-1].shape[1] - 1, len(rows), N_SUMS))
     over_blocks(lambda first, last: sum_blocks(*layout, rows, P, M, nu, first, last, parts))
     return np.asarray(parts.sum(axis=0))
 
@@ -55,7 +62,7 @@ class _CpuEngine:
     """See :class:`lava_sc.core.amf.engine.Engine`."""
 
     def __init__(self, target: Target, P: FloatArray, M: FloatArray, n_threads: int) -> None:
-        self._target = target
+        self._target, self._batches = target, Batches(target)
         self._P, self._M = (np.array(start, dtype=np.float32, order="C") for start in (P, M))
         self._kept = self._P.copy(), self._M.copy()
         self._moments_P = np.zeros_like(self._P), np.zeros_like(self._P)
@@ -66,14 +73,14 @@ class _CpuEngine:
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
 
     def row_sums(self, rows: IntArray, nu: float) -> FloatArray:
-        return _row_sums(self._target, rows, self._P, self._M, nu, self._over_blocks)
+        return _row_sums(self._batches.layout(rows), rows, self._P, self._M, nu, self._over_blocks)
 
     def descend(self, rows: IntArray, slopes: FloatArray, *, nu: float, mae_slope: float, learning_rate: float) -> None:
         self._n_steps += 1
         corrections = 1 - BETA1**self._n_steps, np.sqrt(1 - BETA2**self._n_steps)
         steps = np.array([learning_rate / corrections[0], corrections[1]], dtype=np.float32)
         parts = np.empty((self._target.n_blocks, len(rows), self._P.shape[1]))
-        layout = self._target.data, self._target.indices, self._target.block_starts
+        layout = self._batches.layout(rows)
         state = self._P, self._M, *self._moments_M, nu, np.float32(mae_slope), steps
         self._over_blocks(lambda first, last: descend_blocks(*layout, rows, slopes, *state, first, last, parts))
         gradient = np.zeros_like(self._P)

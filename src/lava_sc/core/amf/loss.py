@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lava_sc.core.amf.batches import Batches
 from lava_sc.core.amf.cpu import row_sums
 from lava_sc.core.amf.engine import ABSOLUTE, CC, CH, HH, OVER
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lava_sc._types import FloatArray
     from lava_sc.core.amf.target import Target
 
@@ -86,7 +89,7 @@ def batch_loss(sums: FloatArray, weights: FloatArray, *, n_pairs: int, gamma: fl
 
 def quality(target: Target, P: FloatArray, M: FloatArray, *, nu: float, gamma: float) -> Quality:
     """Loss, reconstruction cosine and overestimation ratio over all localities."""
-    return quality_of_sums(target, *(_all_row_sums(target, P, M, weight) for weight in (nu, 1.0)), gamma=gamma)
+    return quality_of_sums(target, *_all_row_sums(target, P, M, (nu, 1.0)), gamma=gamma)
 
 
 def quality_of_sums(target: Target, weighted: FloatArray, plain: FloatArray, *, gamma: float) -> Quality:
@@ -104,7 +107,12 @@ def quality_of_sums(target: Target, weighted: FloatArray, plain: FloatArray, *, 
     )
 
 
-def _all_row_sums(target: Target, P: FloatArray, M: FloatArray, nu: float) -> FloatArray:
-    rows = np.arange(target.n_localities)
-    parts = [row_sums(target, rows[k : k + _ROWS_AT_ONCE], P, M, nu) for k in range(0, len(rows), _ROWS_AT_ONCE)]
-    return np.concatenate(parts)
+def _all_row_sums(target: Target, P: FloatArray, M: FloatArray, weights: Sequence[float]) -> list[FloatArray]:
+    """Those of all localities with each weight of overestimation, in one pass over the localities."""
+    rows, batches = np.arange(target.n_localities), Batches(target)
+    found: list[list[FloatArray]] = [[] for _ in weights]
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[start : start + _ROWS_AT_ONCE]
+        for parts, nu in zip(found, weights, strict=True):
+            parts.append(row_sums(target, some, P, M, nu, batches=batches))
+    return [np.concatenate(parts) for parts in found]

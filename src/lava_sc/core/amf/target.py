@@ -52,6 +52,8 @@ class Target:
         (ℓ,) float64, ‖C_i‖ / Σ_{j≠i} ‖C_j‖ of Equation 6.
     origin
         Makes the same target again from files, where they can be reached; ``None`` if it is of none.
+    streamed
+        Whether the entries are in files that do not fit into memory, so that rows are better copied before work begins on them.
     """
 
     data: FloatArray
@@ -62,6 +64,7 @@ class Target:
     block_starts: IntArray
     locality_weights: FloatArray
     origin: Origin | None = None
+    streamed: bool = False
 
     @property
     def n_localities(self) -> int:
