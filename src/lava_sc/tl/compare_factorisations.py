@@ -124,9 +124,10 @@ def compare_factorisations(
     rng_given, rng = rng, np.random.default_rng(rng)
     _validate.annotated(adata)
     _validate.writable(adata, copy=copy)
+    n_localities = load(adata, key, "C").shape[0]
     arguments = load_params(adata, key, "amf") if has(adata, key, "runs") else {}
     n_modules = _known_number(n_modules, arguments, key)
-    _validate.in_range("n_modules", n_modules, 1, load(adata, key, "C").shape[0], integer=True)
+    _validate.in_range("n_modules", n_modules, 1, n_localities, integer=True)
     _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
     _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     target = target_of(adata, key, min_localities=int(arguments.get("min_localities", 1)))
