@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import operator
@@ -447,14 +448,14 @@ class NotingStarts(distributed.WorkerPlugin):
         self.file, self.reached = file, reached
 
     def setup(self, worker: Any) -> None:
-        from lava_sc import _checkpoint
+        from lava_sc import _states
         from lava_sc.core.amf import record, runs
 
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(record, "LEAST_SECONDS", 0.0)
         self.patch.setattr(record, "_TIMES_THE_COST", 0.0)
         if not self.reached:
-            self.patch.setattr(_checkpoint, "_ID", "of another folder")
+            self.patch.setattr(_states, "ID", "of another folder")
         one_run, file = runs.one_run, self.file
 
         def noting(*args: Any, record: Any = None, **kwargs: Any) -> Any:
@@ -469,17 +470,16 @@ class NotingStarts(distributed.WorkerPlugin):
 
 
 @pytest.fixture
-def starts(healing_client: distributed.Client, tmp_path: Path) -> Iterator[Callable[..., list[int]]]:
-    """Has epochs written down at which runs begin; a call reads them."""
-    file = tmp_path / "starts"
+def reached(request: pytest.FixtureRequest) -> bool:
+    """Whether workers reach a checkpoint."""
+    return bool(getattr(request, "param", True))
 
-    def read(*, reached: bool | None = None) -> list[int]:
-        if reached is not None:
-            healing_client.register_plugin(NotingStarts(file, reached=reached))
-            return []
-        return [int(line) for line in file.read_text().split()]
 
-    yield read
+@pytest.fixture
+def starts(healing_client: distributed.Client, tmp_path: Path, *, reached: bool) -> Iterator[Path]:
+    """File in which the epochs are written down at which runs begin."""
+    healing_client.register_plugin(NotingStarts(tmp_path / "starts", reached=reached))
+    yield tmp_path / "starts"
     healing_client.unregister_worker_plugin(NotingStarts.name)
 
 
@@ -488,29 +488,32 @@ LONG: dict[str, Any] = dict(n_modules=2, n_runs=4, tol=0.0, patience=10**6, max_
 
 @pytest.mark.filterwarnings("ignore:4 of 4 runs stopped at max_epochs")
 def test_a_run_goes_on_where_the_worker_that_died_had_come(
-    adata: AnnData, healing_client: distributed.Client, starts: Callable[..., list[int]], tmp_path: Path
+    adata: AnnData, healing_client: distributed.Client, starts: Path, tmp_path: Path
 ) -> None:
     expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
-    starts(reached=True)
     killed: list[int] = []
+    ended = threading.Event()
 
     def kill_soon() -> None:
-        states = tmp_path / "states"
-        while not killed:
-            under_way = list(states.glob("run_*.npz")) if states.exists() else []
-            if len(under_way) >= 3 and all(epochs_of(file) > 100 for file in under_way):
-                killed.append(kill_one_at_work(healing_client))
-            time.sleep(0.01)
+        while not killed and not ended.wait(0.01):
+            with contextlib.suppress(OSError):  # a file that is gone by now
+                under_way = [epochs_of(file) for file in (tmp_path / "states").glob("run_*.npz")]
+                if len(under_way) >= 3 and min(under_way) > 100:
+                    killed.append(kill_one_at_work(healing_client))
 
     killer = threading.Thread(target=kill_soon)
     killer.start()
-    lava.tl.amf(adata, **LONG, client=healing_client, checkpoint=tmp_path / "states")
-    killer.join()
+    try:
+        lava.tl.amf(adata, **LONG, client=healing_client, checkpoint=tmp_path / "states")
+    finally:
+        ended.set()
+        killer.join()
+    assert killed
     assert_same(of_runs(adata), of_runs(expected))
     assert not (tmp_path / "states").exists()
-    begun = starts()
+    begun = [int(line) for line in starts.read_text().split()]
     assert begun.count(0) == 4
-    assert [epoch for epoch in begun if epoch] > [100]
+    assert max(begun) > 100
 
 
 def epochs_of(file: Path) -> int:
@@ -518,12 +521,12 @@ def epochs_of(file: Path) -> int:
         return int(json.loads(str(arrays["facts"])).get("n_epochs", 0))
 
 
-@pytest.mark.parametrize("reached", [True, False])
+@pytest.mark.parametrize("reached", [True, False], indirect=True)
+@pytest.mark.usefixtures("starts")
 @pytest.mark.filterwarnings("ignore:4 of 4 runs stopped at max_epochs")
 def test_a_checkpoint_that_workers_began(
     adata: AnnData,
     healing_client: distributed.Client,
-    starts: Callable[..., list[int]],
     tmp_path: Path,
     *,
     reached: bool,
@@ -531,7 +534,6 @@ def test_a_checkpoint_that_workers_began(
     """Goes on with threads; where workers do not reach it, it holds the runs that had ended."""
     client, states = healing_client, tmp_path / "states"
     expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
-    starts(reached=reached)
 
     def stop(run: int, epoch: int, loss: float) -> None:
         raise KeyboardInterrupt
@@ -547,9 +549,8 @@ def test_a_checkpoint_that_workers_began(
     again = adata.copy()
     lava.tl.amf(again, **LONG, n_jobs=1, checkpoint=states, callback=lambda *event: seen.append(event[:2]))
     assert k not in {run for run, _ in seen}
-    assert comes_true(
-        lambda: not states.exists() or not list(states.iterdir())
-    )  # a run that was given up may still end
+    # A run that was given up may still end
+    assert comes_true(lambda: not states.exists() or not list(states.iterdir()))
     assert_same(of_runs(again), of_runs(expected))
 
 

@@ -230,7 +230,7 @@ def test_no_permission_to_write(adata: AnnData, tmp_path: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("lava_sc._checkpoint._replace", refuse)
+    monkeypatch.setattr("lava_sc._checkpoint.replace_file", refuse)
     before = adata.copy()
     with pytest.raises(OSError, match=r"no way to write to checkpoint='.*c' \(Permission denied\), expected"):
         lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "c")
@@ -244,7 +244,7 @@ def test_a_full_disk_is_said_and_loses_nothing(adata: AnnData, tmp_path: Path, m
     def savez(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lava_sc._checkpoint.np.savez", savez)
+    monkeypatch.setattr("lava_sc._states.np.savez", savez)
     with pytest.warns(UserWarning, match=r"states could not be written to the checkpoint .*No space left") as caught:
         lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "c")
     assert caught[0].filename == __file__
@@ -258,7 +258,7 @@ def test_what_could_not_be_written_is_not_left_there(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
-    monkeypatch.setattr("lava_sc._checkpoint.np.savez", half)
+    monkeypatch.setattr("lava_sc._states.np.savez", half)
     drawer.write(State({}, {}))
     assert drawer.failures == ["[Errno 28] No space left on device"]
     assert [file.name for file in (tmp_path / "c").iterdir()] == ["checkpoint.json"]
@@ -291,7 +291,7 @@ def test_a_run_that_was_given_up_leaves_nothing_behind(tmp_path: Path, monkeypat
         savez(file, **arrays)
         checkpoint.remove()
 
-    monkeypatch.setattr("lava_sc._checkpoint.np.savez", slowly)
+    monkeypatch.setattr("lava_sc._states.np.savez", slowly)
     drawer.write(State({}, {}))
     assert len(drawer.failures) == 1
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ class Counted:
     """An array that counts what is taken from it."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self.array, self.taken = array, np.zeros(len(array), dtype=int)
+        self.array, self.dtype, self.taken = array, array.dtype, np.zeros(len(array), dtype=int)
 
     def __getitem__(self, some: slice) -> np.ndarray:
         self.taken[some] += 1

@@ -28,8 +28,7 @@ class Batches:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._rows: IntArray | None = None
-        self._data, self._indices = np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int32)
-        self._files = _File(target.data), _File(target.indices)
+        self._parts = _Part(target.data), _Part(target.indices)
         self._starts = np.empty_like(target.block_starts) if target.streamed else target.block_starts
 
     def layout(self, rows: IntArray) -> Layout:
@@ -39,39 +38,51 @@ class Batches:
             return target.data, target.indices, target.block_starts
         if self._rows is None or not np.array_equal(rows, self._rows):
             self._copy(rows)
-        return self._data, self._indices, self._starts
+        data, indices = (part.copy for part in self._parts)
+        return data, indices, self._starts
 
     def _copy(self, rows: IntArray) -> None:
-        target = self._target
-        firsts, ends = target.indptr[rows], target.indptr[rows + 1]
+        firsts, ends = self._target.indptr[rows], self._target.indptr[rows + 1]
         places = np.concatenate([[0], np.cumsum(ends - firsts)])
-        if places[-1] > len(self._data):
-            self._data, self._indices = np.empty(places[-1], dtype=np.float32), np.empty(places[-1], dtype=np.int32)
+        for part in self._parts:
+            part.reserve(int(places[-1]))
         spans = list(zip(firsts.tolist(), ends.tolist(), strict=True))
-        for span, next_span, place in zip(spans, [*spans[1:], (0, 0)], places.tolist(), strict=False):
-            for source, copy, file in zip(
-                (target.data, target.indices), (self._data, self._indices), self._files, strict=True
-            ):
-                file.will_need(*next_span)
-                copy[place : place + span[1] - span[0]] = source[span[0] : span[1]]
-        self._starts[rows] = target.block_starts[rows] + (places[:-1] - firsts)[:, None]
+        for k, span in enumerate(spans):
+            for part in self._parts:
+                if k + 1 < len(spans):
+                    part.will_need(*spans[k + 1])
+                part.take(*span, int(places[k]))
+        self._starts[rows] = self._target.block_starts[rows] + (places[:-1] - firsts)[:, None]
         self._rows = np.array(rows)
 
 
-class _File:
-    """What an array is mapped from, if it is: told what is needed next, the system reads it meanwhile, and in large pieces."""
+class _Part:
+    """An array of a target, and copies of stretches of it.
+
+    Where it is mapped from a file and the system is told what is needed next, it reads that meanwhile, and in large pieces.
+    """
 
     def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array
+        self.copy = np.empty(0, dtype=array.dtype)
         base: Any = array
         while isinstance(base, np.ndarray):
             base = base.base
         self._mapping = base if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED") else None
-        if self._mapping is not None:
-            self._offset = array.ctypes.data - np.frombuffer(self._mapping, dtype=np.uint8, count=1).ctypes.data
-            self._size = array.itemsize
+
+    def reserve(self, n: int) -> None:
+        """Room for so many entries; what was copied is gone."""
+        if n > len(self.copy):
+            self.copy = np.empty(n, dtype=self.copy.dtype)
+
+    def take(self, first: int, end: int, place: int) -> None:
+        """Copy entries ``first`` to ``end`` to a place."""
+        self.copy[place : place + end - first] = self._array[first:end]
 
     def will_need(self, first: int, end: int) -> None:
-        """Entries ``first`` to ``end``."""
+        """Have entries ``first`` to ``end`` read."""
         if self._mapping is not None and end > first:
-            start = (self._offset + first * self._size) // mmap.PAGESIZE * mmap.PAGESIZE
-            self._mapping.madvise(mmap.MADV_WILLNEED, start, self._offset + end * self._size - start)
+            begin = self._array.ctypes.data - np.frombuffer(self._mapping, dtype=np.uint8, count=1).ctypes.data
+            size = self._array.itemsize
+            start = (begin + first * size) // mmap.PAGESIZE * mmap.PAGESIZE
+            self._mapping.madvise(mmap.MADV_WILLNEED, start, begin + end * size - start)

@@ -34,10 +34,10 @@ class State:
     facts: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
 
-
-def is_finished(state: State) -> bool:
-    """Whether it is what a run has found in the end."""
-    return _FINISHED in state.facts
+    @property
+    def finished(self) -> bool:
+        """Whether it is what the run has found in the end."""
+        return _FINISHED in self.facts
 
 
 class Drawer(Protocol):
@@ -108,7 +108,7 @@ class Record:
     @property
     def finished(self) -> State | None:
         """What the run has found, if it has ended."""
-        return self._found if self._found is not None and is_finished(self._found) else None
+        return self._found if self._found is not None and self._found.finished else None
 
     def factors(self) -> tuple[FloatArray, FloatArray] | None:
         """P and M where the fit stands that was taken up again, ``None`` at the start of a run."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from lava_sc.core.amf.fit import fit
 from lava_sc.core.amf.loss import Quality, quality
-from lava_sc.core.amf.record import Record, is_finished
+from lava_sc.core.amf.record import Record
 from lava_sc.core.amf.refit import refit_presences
 from lava_sc.core.amf.starts import STARTS
 from lava_sc.core.summary import PRESENT_ABOVE, co_presence
@@ -134,7 +134,7 @@ def _descents(options: Options) -> list[Options]:
 def kept_run(drawer: Drawer) -> Run | None:
     """A run that has ended, ``None`` if it has not."""
     state = drawer.read()
-    return None if state is None or not is_finished(state) else _run_of(state)
+    return _run_of(state) if state is not None and state.finished else None
 
 
 def keep_run(drawer: Drawer, run: Run) -> None:
