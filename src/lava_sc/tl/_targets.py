@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from lava_sc.core.amf.target import Target
 
-#: Of what is available, that a store may take without being streamed: the rest is for the runs. Files that do not fit take
-#: many times as long where they are not streamed, and files that do half as long again where they are.
+#: Of what is available, that a store may take without being streamed; the rest is for the runs. Files that do not fit are read
+#: over and over where they are not streamed; copies of files that do fit cost time for nothing.
 _SHARE_OF_MEMORY: Final = 0.7
 
 
