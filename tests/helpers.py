@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,3 +167,13 @@ def assert_same(found: Any, expected: Any, where: str = "adata", *, dtypes: bool
 
 def assert_unchanged(adata: AnnData, before: AnnData) -> None:
     assert_same(contents(adata), contents(before))
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether something holds within a minute."""
+    ending = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > ending:
+            return False
+        time.sleep(0.01)
+    return True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lava_sc.core.amf.target import Target
 
 _OWN: Final = re.compile(r"(checkpoint\.json|(gamma_[\w.+-]+\.)?run_\d+\.npz)(\.\w+\.unfinished)?")
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _HASH: Final = "_hash"  # ending of the names in an identity whose values say nothing to a reader
 
 
@@ -86,10 +86,13 @@ class Folder:
         try:
             for file in (*_own_files(self.path, STATE), *_own_files(self.path, UNFINISHED), self.path / CONTENTS):
                 file.unlink(missing_ok=True)
-            if not any(self.path.iterdir()):
-                self.path.rmdir()
         except OSError as error:
             warn(f"The checkpoint {str(self.path)!r} is not needed any more but could not be removed ({error}).")
+            return
+        with suppress(
+            OSError
+        ):  # other things are in it, or a file of a run that was given up, which removes the folder then
+            self.path.rmdir()
 
 
 def open_checkpoint(path: str | PathLike[str], identity: Mapping[str, Any]) -> Folder:

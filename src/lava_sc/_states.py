@@ -6,6 +6,7 @@ import json
 import uuid
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ ID: Final = "id"
 STATE: Final = ".npz"
 UNFINISHED: Final = ".unfinished"
 _FACTS: Final = "facts"
+_FOLDER: Final = "folder"
 _GONE: Final = "its folder is gone or another one"
 _BROKEN: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
@@ -50,19 +52,37 @@ class StateFile:
         if not self.path.exists():
             return None
         arrays = _Arrays(self.path)
+        if str(arrays[_FOLDER]) != self.id:
+            return None
         return State(json.loads(str(arrays[_FACTS])), arrays)
 
     def write(self, state: State) -> None:
         """A state that cannot be written is no reason to give up the run; it is told at the end.
 
-        A run that was given up for lost may still go on, at a worker, when there is another checkpoint in this place.
+        A run that was given up, at a worker, may still go on when the folder is removed, and when there is another checkpoint in its
+        place: it begins no file there, and withdraws one that it was about to put there.
         """
-        arrays: dict[str, Any] = {_FACTS: np.array(json.dumps(state.facts)), **state.arrays}
+        arrays: dict[str, Any] = {_FACTS: np.array(json.dumps(state.facts)), _FOLDER: np.array(self.id), **state.arrays}
+
+        def write(file: BinaryIO) -> None:
+            np.savez(file, **arrays)
+            self._require_folder()
+
         try:
-            replace_file(self.path, lambda file: np.savez(file, **arrays), provided=self.reached)
+            self._require_folder()
+            replace_file(self.path, write)
+            if not self.reached():
+                self.path.unlink(missing_ok=True)
+                raise FileNotFoundError(_GONE)
         except OSError as error:
             logger.warning("could not write %s: %s", self.path, error)
             self.failures.append(str(error))
+            with suppress(OSError):  # whoever leaves last removes the folder; one that holds anything stays
+                self.path.parent.rmdir()
+
+    def _require_folder(self) -> None:
+        if not self.reached():
+            raise FileNotFoundError(_GONE)
 
 
 class _Arrays(Mapping[str, "NDArray[Any]"]):
@@ -128,20 +148,18 @@ def _unreadable(file: Path, error: Exception, remedy: str = "delete it to begin 
     return f"Found {str(file)!r} unreadable ({type(error).__name__}), expected an intact checkpoint; {remedy}."
 
 
-def replace_file(file: Path, write: Callable[[BinaryIO], object], provided: Callable[[], bool] = lambda: True) -> None:
+def replace_file(file: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write beside a file, then put it in its place: whenever the process ends, one or the other is there.
 
     Raises
     ------
     OSError
-        If it cannot be written, or is not to be put there when it is.
+        If it cannot be written.
     """
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex}{UNFINISHED}")  # of no other process, on any machine
     try:
         with unfinished.open("wb") as target:
             write(target)
-        if not provided():
-            raise FileNotFoundError(_GONE)
         unfinished.replace(file)
     except OSError:
         unfinished.unlink(missing_ok=True)

@@ -9,13 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pytest
-from tests.helpers import assert_same, assert_unchanged, stored
+from tests.helpers import assert_same, assert_unchanged, comes_true, stored
 
 import lava_sc as lava
 from lava_sc import cli
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+
+    from lava_sc._states import StateFile
 
 LONG: dict[str, Any] = dict(n_modules=2, n_runs=3, tol=0.0, patience=10**6, max_epochs=1500, batch_size=5)
 
@@ -295,6 +299,53 @@ def test_a_run_that_was_given_up_leaves_nothing_behind(tmp_path: Path, monkeypat
     drawer.write(State({}, {}))
     assert len(drawer.failures) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_that_were_given_up_leave_nothing_behind_wherever_they_are(tmp_path: Path) -> None:
+    """In other threads, which write all the time while the checkpoint is removed."""
+    for k in range(30):
+        checkpoint = open_checkpoint(tmp_path / "c", {"gamma": k})
+        drawers = [checkpoint.drawer(f"run_{run}") for run in range(3)]
+        ended = threading.Event()
+        with ThreadPoolExecutor(3) as pool:
+            runs = [pool.submit(write_on, drawer, ended) for drawer in drawers]
+            begun = comes_true(lambda drawers=drawers: all(drawer.path.exists() for drawer in drawers))
+            checkpoint.remove()
+            given_up = comes_true(lambda drawers=drawers: all(drawer.failures for drawer in drawers))
+            ended.set()
+        assert begun
+        assert given_up
+        assert [run.result() for run in runs] == [None] * 3
+        assert list(tmp_path.iterdir()) == []
+
+
+def write_on(drawer: StateFile, ended: threading.Event) -> None:
+    while not ended.is_set():
+        drawer.write(State({}, {"P": np.zeros(3)}))
+
+
+def test_a_state_of_a_former_checkpoint_is_none_of_the_next(tmp_path: Path) -> None:
+    """A worker was killed when it had put it there, and had no time to find that it was late."""
+    open_checkpoint(tmp_path / "a", {}).drawer("run_0").write(State({"n_epochs": 5}, {}))
+    open_checkpoint(tmp_path / "c", {})
+    shutil.copy(tmp_path / "a" / "run_0.npz", tmp_path / "c")
+    checkpoint = open_checkpoint(tmp_path / "c", {})
+    assert checkpoint.drawer("run_0").read() is None
+    shutil.move(tmp_path / "a", tmp_path / "elsewhere")
+    moved = open_checkpoint(tmp_path / "elsewhere", {}).drawer("run_0").read()
+    assert moved is not None
+    assert moved.facts == {"n_epochs": 5}
+    checkpoint.remove()
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_is_not_of_a_checkpoint_stays(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tmp_path / "c", {})
+    checkpoint.drawer("run_0").write(State({}, {}))
+    (tmp_path / "c" / "notes.txt").write_text("mine")
+    checkpoint.remove()
+    checkpoint.drawer("run_0").write(State({}, {}))
+    assert [file.name for file in (tmp_path / "c").iterdir()] == ["notes.txt"]
 
 
 def test_a_state_is_read_of_one_piece(tmp_path: Path) -> None:
