@@ -9,6 +9,7 @@ import operator
 import os
 import pickle
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -544,6 +545,59 @@ def test_a_checkpoint_that_workers_began(
     assert_same(of_runs(again), of_runs(expected))
 
 
+@pytest.fixture
+def client_of_other_machines(tmp_path: Path) -> Iterator[tuple[distributed.Client, Path]]:
+    """Two workers that see nothing in a folder, as if it were on another machine, and that folder."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    hide = f"mount -t tmpfs none {shlex.quote(str(folder))}"
+    if subprocess.run(["unshare", "--mount", "sh", "-c", hide], capture_output=True, check=False).returncode:
+        pytest.skip("processes cannot be given file systems of their own here")
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        for k in range(2):
+            worker = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--nthreads", "1"]
+            worker += ["--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / f"worker_{k}")]
+            process = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-c", f"{hide} && exec {shlex.join(worker)}"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            stack.enter_context(process)  # waits for it
+            stack.callback(process.kill)
+        client.wait_for_workers(2, timeout=300)
+        yield client, folder
+
+
+@pytest.mark.filterwarnings("ignore:4 of 4 runs stopped at max_epochs")
+def test_workers_on_other_machines(
+    adata: AnnData, client_of_other_machines: tuple[distributed.Client, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """They get the correlations of a store, and a checkpoint is kept without them."""
+    client, folder = client_of_other_machines
+    expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
+    lava.tl.locality_corr(adata, store=folder / "C.zarr", client=client)
+    seen: list[set[str]] = []
+
+    def look(*_: float) -> None:
+        seen.append({file.name for file in (folder / "states").glob("*.npz")})
+
+    with caplog.at_level("INFO", logger="lava_sc"):
+        lava.tl.amf(adata, **LONG, client=client, checkpoint=folder / "states", callback=look)
+    assert_same(of_runs(adata), of_runs(expected))
+    assert max(map(len, seen)) >= 3
+    assert {file.name for file in folder.iterdir()} == {"C.zarr"}
+    said = [one.message for one in caplog.records if one.name == "lava_sc"]
+    assert (
+        sum(line.startswith("sending workers what they cannot read themselves (Found no store") for line in said) == 1
+    )
+    assert sum("was at a worker that does not reach the checkpoint" in line for line in said) == 4
+    assert client.run(os.listdir, folder) == {worker: [] for worker in client.nthreads()}
+
+
 def test_a_checkpoint_that_threads_began(
     adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -677,25 +731,99 @@ def test_the_whole_way_with_what_is_opened_lazily(
     assert max(read) < cells.n_obs / 2
 
 
-def test_an_active_client_reads_what_is_opened_lazily(
+def steps_that_read(adata: AnnData) -> dict[str, Any]:
+    """The embedding, genes, values and a covariate."""
+    lava.tl.localities(adata, n_neighbors=100, use_rep="umap")
+    lava.pp.select_genes(adata, n_top_genes=30)
+    lava.tl.locality_corr(adata, covariates="total_counts")
+    return numbers(adata) | {"lava_genes": np.asarray(adata.var["lava_genes"])}
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_workers_need_not_reach_what_is_opened_lazily(
+    cells: AnnData,
+    client: distributed.Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    form: Callable[..., Any],
+) -> None:
+    """They look for it in another folder. Chunks of zarr that are not found would be taken for zeros."""
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    start = cells.copy()
+    start.X = form(start.X.toarray())
+    expected = steps_that_read(start.copy())
+    monkeypatch.chdir(tmp_path)
+    getattr(start, f"write_{kind}")(f"cells.{kind}")
+    adata = ad.experimental.read_lazy(f"cells.{kind}")
+    at_worker = client.submit(os.path.exists, f"cells.{kind}").result()
+    assert not at_worker
+    with client.as_current():
+        assert_same(steps_that_read(adata), expected)
+
+
+@pytest.mark.parametrize("derived", [False, True])
+@pytest.mark.parametrize("memory", [None, 60_000])
+def test_what_a_cluster_holds_is_computed_there(
+    cells: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, memory: int | None, *, derived: bool
+) -> None:
+    """Also where it is more than fits here, and by its own client where none is active."""
+    import dask.array as da
+
+    expected = steps_that_read(cells.copy())
+    if memory is not None:
+        monkeypatch.setattr(_sources, "memory_available", lambda: 4 * memory)
+    adata = cells.copy()
+    X = da.from_array(cells.X.toarray(), chunks=(500, 37))
+    Z = da.from_array(cells.obsm["X_umap"], chunks=(500, 2))
+    held, adata.obsm["X_umap"] = client.persist([X, Z])
+    adata.X = held.map_blocks(sparse.csr_matrix) if derived else held
+    with contextlib.nullcontext() if derived else client.as_current():
+        assert_same(steps_that_read(adata), expected)
+
+
+@pytest.mark.parametrize("where", ["here", "at workers", "one after the other"])
+def test_where_chunks_are_computed(client: distributed.Client, tmp_path: Path, where: str) -> None:
+    """Here, though a client is active; a scheduler that the user has set goes before that."""
+    import dask
+    import dask.array as da
+
+    def note(chunk: np.ndarray) -> np.ndarray:
+        with (tmp_path / "notes").open("a") as file:
+            file.write(f"{os.getpid()} {threading.get_ident()}\n")
+        return chunk
+
+    chosen = {"here": None, "at workers": client, "one after the other": "synchronous"}[where]
+    array = da.from_array(np.ones((60, 8)), chunks=(10, 4)).map_blocks(note, meta=np.empty((0, 0)))
+    with client.as_current(), dask.config.set(scheduler=chosen):
+        found = _storage.Chunks(array, "adata.X").read(np.arange(60), np.arange(8))
+    np.testing.assert_array_equal(found, np.ones((60, 8)))
+    notes = [tuple(map(int, line.split())) for line in (tmp_path / "notes").read_text().splitlines()]
+    assert len(notes) == 12
+    if where == "at workers":
+        assert os.getpid() not in {process for process, _ in notes}
+    else:
+        assert {process for process, _ in notes} == {os.getpid()}
+    if where == "one after the other":
+        assert {thread for _, thread in notes} == {threading.get_ident()}
+
+
+def test_a_lazily_opened_file_that_was_cut_off_is_named(
     cells: AnnData, client: distributed.Client, tmp_path: Path
 ) -> None:
-    """Chunks are computed where the client is; a file that was cut off is named by the task's error."""
     pytest.importorskip("xarray", reason="xarray is not installed")
-    expected = cells.copy()
-    lava.tl.localities(expected, n_neighbors=100, use_rep="umap")
-    expected.write_h5ad(tmp_path / "cells.h5ad")
-    lava.tl.locality_corr(expected, n_jobs=2)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
     adata = ad.experimental.read_lazy(tmp_path / "cells.h5ad")
-    with client.as_current():
-        lava.tl.locality_corr(adata)
-        assert_same(adata.uns["lava"]["C"], expected.uns["lava"]["C"])
-        os.truncate(tmp_path / "cells.h5ad", 2000)
-        with pytest.raises(
+    os.truncate(tmp_path / "cells.h5ad", 2000)
+    with (
+        client.as_current(),
+        pytest.raises(
             OSError,
-            match=r"^Found adata\.X in '.*cells\.h5ad' unreadable \(OSError\), expected an intact file; check it",
-        ):
-            lava.pp.select_genes(adata)
+            match=r"^Found adata\.X in '.*cells\.h5ad' unreadable \(\w+\), expected an intact file; check it",
+        ),
+    ):
+        lava.pp.select_genes(adata)
 
 
 def test_a_file_that_was_cut_off_is_named(cells: AnnData, client: distributed.Client, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from scipy import sparse
 
+from lava_sc._dask import computed_here, is_dask, scheduler_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -49,8 +51,10 @@ def number_type(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
 
 def in_memory(X: Any) -> Any:
     """What a lazily opened object holds, read: Dask arrays computed, tables and matrices in files loaded."""
-    for name in ("compute", "to_memory"):
-        if callable(read := getattr(X, name, None)):  # a table may have a column of that name
+    if is_dask(X):
+        return X.compute(scheduler=scheduler_of(X))
+    if callable(read := getattr(X, "to_memory", None)):  # a table may have a column of that name
+        with computed_here():
             return read()
     return X
 

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from lava_sc import _validate
 from lava_sc._arrays import plain, refuse_kind
+from lava_sc._dask import is_dask
 from lava_sc._storage import Chunks, CompressedColumns, CompressedRows, Dense
 from lava_sc.core.blocks import Block, InMemory, group_localities, rows_needed
 from lava_sc.core.resources import memory_available
@@ -118,7 +119,7 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None, file:
     OSError
         If its file cannot be read.
     """
-    if any(base.__module__.partition(".")[0] == "dask" for base in type(X).__mro__):
+    if is_dask(X):
         _register_dask()
     file = _file_of(X, where) or file
     with reading(where, file):

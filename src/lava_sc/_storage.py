@@ -14,6 +14,7 @@ from numba import njit
 from scipy import sparse
 
 from lava_sc._arrays import number_type, plain
+from lava_sc._dask import scheduler_of
 from lava_sc.core._parallel import progress
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Chunks:
             _shares(wanted, sizes) for wanted, sizes in zip((rows, columns), self.array.chunks, strict=True)
         )
         grid = [[cut(chunks[i, j], r, c, self.where) for j, c in across] for i, r in down]
-        (found,) = dask.compute(grid)
+        (found,) = dask.compute(grid, scheduler=scheduler_of(self.array))
         if all(isinstance(part, np.ndarray) for line in found for part in line):
             return np.block(found)
         return sparse.vstack([sparse.hstack(line, format="csr") for line in found], format="csr")
