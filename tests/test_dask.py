@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -432,12 +433,15 @@ def test_what_workers_do_not_reach_is_sent(
 
 
 class NotingStarts(distributed.WorkerPlugin):
-    """Writes down at which epoch runs begin, and has their states written after every epoch."""
+    """Writes down at which epoch runs begin, and has their states written after every epoch.
+
+    Where there is a file ``wait``, runs wait at epoch 200 until there is none.
+    """
 
     name = "noting starts"
 
-    def __init__(self, file: Path, *, reached: bool) -> None:
-        self.file, self.reached = file, reached
+    def __init__(self, file: Path, wait: Path, *, reached: bool) -> None:
+        self.file, self.wait, self.reached = file, wait, reached
 
     def setup(self, worker: Any) -> None:
         from lava_sc import _states
@@ -448,14 +452,20 @@ class NotingStarts(distributed.WorkerPlugin):
         self.patch.setattr(record, "_TIMES_THE_COST", 0.0)
         if not self.reached:
             self.patch.setattr(_states, "ID", "of another folder")
-        one_run, file = runs.one_run, self.file
+        one_run, after_epoch, file, wait = runs.one_run, record.Record.after_epoch, self.file, self.wait
 
         def noting(*args: Any, record: Any = None, **kwargs: Any) -> Any:
             with file.open("a") as notes:
                 notes.write(f"{0 if record is None else record.n_epochs}\n")
             return one_run(*args, record=record, **kwargs)
 
+        def waiting(record: Any, fit: Any) -> None:
+            after_epoch(record, fit)
+            while record.n_epochs == 200 and wait.exists():
+                time.sleep(0.01)
+
         self.patch.setattr(runs, "one_run", noting)
+        self.patch.setattr(record.Record, "after_epoch", waiting)
 
     def teardown(self, worker: Any) -> None:
         self.patch.undo()
@@ -470,7 +480,7 @@ def reached(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def starts(healing_client: distributed.Client, tmp_path: Path, *, reached: bool) -> Iterator[Path]:
     """File in which the epochs are written down at which runs begin."""
-    healing_client.register_plugin(NotingStarts(tmp_path / "starts", reached=reached))
+    healing_client.register_plugin(NotingStarts(tmp_path / "starts", tmp_path / "wait", reached=reached))
     yield tmp_path / "starts"
     healing_client.unregister_worker_plugin(NotingStarts.name)
 
@@ -484,21 +494,25 @@ def test_a_run_goes_on_where_the_worker_that_died_had_come(
 ) -> None:
     expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
     killed: list[int] = []
-    ended = threading.Event()
+    wait = tmp_path / "wait"
+    wait.touch()
+
+    def well_under_way() -> bool:
+        with contextlib.suppress(OSError):  # a file that is gone by now
+            epochs = [epochs_of(file) for file in (tmp_path / "states").glob("run_*.npz")]
+            return len(epochs) >= 3 and min(epochs) > 100
+        return False
 
     def kill_soon() -> None:
-        while not killed and not ended.wait(0.01):
-            with contextlib.suppress(OSError):  # a file that is gone by now
-                under_way = [epochs_of(file) for file in (tmp_path / "states").glob("run_*.npz")]
-                if len(under_way) >= 3 and min(under_way) > 100:
-                    killed.append(kill_one_at_work(healing_client))
+        if comes_true(well_under_way):
+            killed.append(kill_one_at_work(healing_client))
+        wait.unlink()
 
     killer = threading.Thread(target=kill_soon)
     killer.start()
     try:
         lava.tl.amf(adata, **LONG, client=healing_client, checkpoint=tmp_path / "states")
     finally:
-        ended.set()
         killer.join()
     assert killed
     assert_same(of_runs(adata), of_runs(expected))
