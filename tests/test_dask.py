@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,8 @@ import lava_sc as lava
 from lava_sc import _cluster, _sources, _storage
 from lava_sc._slots import load
 from lava_sc.cli import main
-from lava_sc.core._tasks import ClusterError, resolve_client, spread
+from lava_sc.core._tasks import resolve_client, spread
+from lava_sc.core._workers import ClusterError
 from lava_sc.core.blocks import InMemory
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.partial import Covariate
@@ -407,6 +410,61 @@ def read_at(process: int, number: int) -> Shared:
     if os.getpid() != process:
         raise FileNotFoundError(2, "No such file", "C.zarr")
     return Shared(number)
+
+
+@pytest.mark.parametrize("arriving", ["asked for", "late"])
+def test_a_cluster_without_workers_is_waited_for(
+    adata: AnnData, arriving: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that grows with its work, or whose workers wait in the queue of a batch system."""
+    expected = lava.tl.amf(adata, 2, n_runs=3, n_jobs=1, copy=True)
+    with (
+        distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        if arriving == "asked for":
+            cluster.adapt(minimum=0, maximum=2, interval="200ms")
+            lava.tl.amf(adata, 2, n_runs=3, client=client)
+        else:
+            with ThreadPoolExecutor(1) as pool:
+                call = pool.submit(lava.tl.amf, adata, 2, n_runs=3, client=client)
+                assert comes_true(lambda: "waiting for one" in caplog.text)
+                cluster.scale(1)
+                call.result()
+        assert idle(client)
+    assert caplog.text.count("the cluster has no worker: waiting for one") == 1
+    assert_same(of_runs(adata), of_runs(expected))
+
+
+@pytest.mark.parametrize(("there", "found"), [(None, "no lava_sc"), ("9.9", r"lava_sc 9\.9")])
+def test_workers_with_another_version_are_refused(
+    adata: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, there: str | None, found: str
+) -> None:
+    """Asked before anything is sent, once for each client."""
+    before = adata.copy()
+    with distributed.Client(client.scheduler.address, set_as_default=False) as own:
+        of_one, ask = next(iter(client.nthreads())), own.get_versions
+        asked: list[int] = []
+
+        def answer(**kwargs: Any) -> Any:
+            asked.append(1)
+            versions = ask(**kwargs)
+            assert {of["packages"]["lava_sc"] for of in versions["workers"].values()} == {version("lava-sc")}
+            if len(asked) == 1:
+                versions["workers"][of_one]["packages"]["lava_sc"] = there
+            return versions
+
+        monkeypatch.setattr(own, "get_versions", answer)
+        watched = Watched(own, monkeypatch)
+        with pytest.raises(
+            ClusterError, match=rf"^Found {found} at 1 of 3 workers, tcp://.* for one, expected lava_sc "
+        ):
+            lava.tl.amf(adata, 2, n_runs=2, client=own)
+        assert watched.n == len(watched.sent) == 0
+        assert_unchanged(adata, before)
+        lava.tl.amf(adata, 2, n_runs=2, client=own)
+        lava.tl.amf(adata, 2, n_runs=2, client=own)
+        assert len(asked) == 2
 
 
 def test_what_workers_do_not_reach_is_sent(

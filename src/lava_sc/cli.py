@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from lava_sc._arguments import make_parser
-from lava_sc.core._tasks import ClusterError
+from lava_sc.core._workers import ClusterError
 
 if TYPE_CHECKING:
     import argparse

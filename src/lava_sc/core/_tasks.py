@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from lava_sc.core._copies import Reference, copies_of
 from lava_sc.core._parallel import ordered_map, settled_libraries
+from lava_sc.core._workers import ClusterError, await_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -30,10 +31,6 @@ _AHEAD: Final = 2
 #: Times that all workers with a copy of what tasks share may be lost.
 _MOST_LOST: Final = 3
 _FEWEST_AHEAD: Final = 8  # so that a cluster that grows with its work sees that there is some
-
-
-class ClusterError(RuntimeError):
-    """Workers or data of a cluster are lost: nothing is wrong with the input, and the same call may succeed."""
 
 
 class _LostError(ClusterError):
@@ -144,6 +141,8 @@ class _Tasks(Generic[S, T, R]):
     def __init__(
         self, client: Client, function: Callable[[S, T], R], tasks: Sequence[tuple[S, T]], names: Sequence[str]
     ) -> None:
+        with _explained("tasks"):
+            await_workers(client)
         self._client, self._function, self._tasks, self._names = client, function, list(tasks), names
         self._uses = Counter(id(shared) for shared, _ in self._tasks)
         # Kept to the end: a result that is lost with its worker is worked out again from them

@@ -157,7 +157,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     OSError
         If the checkpoint cannot be written or is damaged.
     RuntimeError
-        If the cluster of the client, or its workers over the same run again and again, are lost.
+        If the cluster of the client, or its workers over the same run again and again, are lost,
+        or workers have another version of lava_sc.
 
     Warns
     -----

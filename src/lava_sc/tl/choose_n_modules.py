@@ -126,7 +126,8 @@ def choose_n_modules(
     ValueError
         If correlations are missing, cells or genes were removed since, or an argument is out of range.
     RuntimeError
-        If the cluster of the client, or its workers over the same task again and again, are lost.
+        If the cluster of the client, or its workers over the same task again and again, are lost,
+        or workers have another version of lava_sc.
 
     Warns
     -----

@@ -112,7 +112,8 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     ValueError
         As the functions named above, or if ``checkpoint`` is given without ``n_modules``.
     RuntimeError
-        If the cluster of the client, or its workers over the same task again and again, are lost.
+        If the cluster of the client, or its workers over the same task again and again, are lost,
+        or workers have another version of lava_sc.
 
     Examples
     --------

@@ -121,7 +121,8 @@ def locality_corr(
     OSError
         If the file of a backed or lazily opened object cannot be read, or the store not written.
     RuntimeError
-        If the cluster of the client, or its workers over the same localities again and again, are lost.
+        If the cluster of the client, or its workers over the same localities again and again, are lost,
+        or workers have another version of lava_sc.
 
     Warns
     -----

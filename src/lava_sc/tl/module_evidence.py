@@ -97,7 +97,8 @@ def module_evidence(
     ValueError
         If modules are missing or those of another object, cells or genes were removed since, or an argument is out of range.
     RuntimeError
-        If the cluster of the client, or its workers over the same task again and again, are lost.
+        If the cluster of the client, or its workers over the same task again and again, are lost,
+        or workers have another version of lava_sc.
 
     Notes
     -----

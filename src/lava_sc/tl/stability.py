@@ -115,7 +115,8 @@ def stability(
         If modules are missing or those of another object, cells or genes were removed since, an argument is out of range, the correlations of the
         largest overlap would not fit into memory, or there are fewer than three donors.
     RuntimeError
-        If the cluster of the client, or its workers over the same task again and again, are lost.
+        If the cluster of the client, or its workers over the same task again and again, are lost,
+        or workers have another version of lava_sc.
 
     Notes
     -----
