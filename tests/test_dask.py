@@ -552,19 +552,12 @@ def test_a_run_goes_on_where_the_worker_that_died_had_come(
 ) -> None:
     expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
     killed: list[int] = []
-    wait = tmp_path / "wait"
-    wait.touch()
-
-    def well_under_way() -> bool:
-        with contextlib.suppress(OSError):  # a file that is gone by now
-            epochs = [epochs_of(file) for file in (tmp_path / "states").glob("run_*.npz")]
-            return len(epochs) >= 3 and min(epochs) > 100
-        return False
+    (tmp_path / "wait").touch()
 
     def kill_soon() -> None:
-        if comes_true(well_under_way):
+        if comes_true(lambda: three_are_well_under_way(tmp_path / "states")):
             killed.append(kill_one_at_work(healing_client))
-        wait.unlink()
+        (tmp_path / "wait").unlink()
 
     killer = threading.Thread(target=kill_soon)
     killer.start()
@@ -580,9 +573,46 @@ def test_a_run_goes_on_where_the_worker_that_died_had_come(
     assert max(begun) > 100
 
 
-def epochs_of(file: Path) -> int:
-    with np.load(file, allow_pickle=False) as arrays:
-        return int(json.loads(str(arrays["facts"])).get("n_epochs", 0))
+def three_are_well_under_way(states: Path) -> bool:
+    with contextlib.suppress(OSError):  # a file that is gone by now
+        epochs = []
+        for file in states.glob("run_*.npz"):
+            with np.load(file, allow_pickle=False) as arrays:
+                epochs.append(int(json.loads(str(arrays["facts"])).get("n_epochs", 0)))
+        return len(epochs) >= 3 and min(epochs) > 100
+    return False
+
+
+#: What the process does that is killed.
+CALL = """
+import sys
+import anndata as ad
+import lava_sc as lava
+from distributed import Client
+client = Client(sys.argv[2])
+lava.tl.amf(ad.read_h5ad(sys.argv[1]), **{arguments}, client=client, checkpoint=sys.argv[3])
+"""
+
+
+@pytest.mark.filterwarnings("ignore:4 of 4 runs stopped at max_epochs")
+def test_a_call_whose_process_was_killed_goes_on(
+    adata: AnnData, healing_client: distributed.Client, starts: Path, tmp_path: Path
+) -> None:
+    """The cluster lives on, and so do runs at its workers that nobody waits for any more."""
+    client, states, wait = healing_client, tmp_path / "states", tmp_path / "wait"
+    expected = lava.tl.amf(adata, **LONG, n_jobs=1, copy=True)
+    adata.write_h5ad(tmp_path / "toy.h5ad")
+    wait.touch()
+    what = str(tmp_path / "toy.h5ad"), client.scheduler.address, str(states)
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", CALL.format(arguments=LONG), *what]) as process:
+        begun = comes_true(lambda: three_are_well_under_way(states))
+        process.kill()
+    wait.unlink()
+    assert begun
+    lava.tl.amf(adata, **LONG, client=client, checkpoint=states)
+    assert_same(of_runs(adata), of_runs(expected))
+    assert comes_true(lambda: not states.exists())
+    assert max(int(line) for line in starts.read_text().split()) > 100
 
 
 @pytest.mark.parametrize("reached", [True, False], indirect=True)
