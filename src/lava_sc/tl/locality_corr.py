@@ -13,9 +13,9 @@ from lava_sc._slots import GENE_MASK
 from lava_sc._slots import store as write
 from lava_sc._store import new_store
 from lava_sc.core._tasks import resolve_client
+from lava_sc.core.correlation.finders import pair_finder
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
-from lava_sc.core.correlation.plain import pair_finder
 from lava_sc.core.rehearsal import check_correlations_fit
 from lava_sc.tl._correlated import options_of
 

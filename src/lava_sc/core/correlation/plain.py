@@ -12,7 +12,6 @@ from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.correlation.ranks import columns_of_rows, largest_tie, rank_columns
 from lava_sc.core.correlation.scores import centred_scores, products
 from lava_sc.core.correlation.significance import LocalityPairs, possible_pairs, student_critical
-from lava_sc.core.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,21 +53,6 @@ def pairs_of_at_least(scores: Scores, least: float) -> StrongPairs:
     """See :data:`PairFinder`."""
     found: StrongPairs = _pairs_of_at_least(products(scores), least)
     return found
-
-
-def pair_finder(device: str) -> PairFinder:
-    """That of a device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is some.
-
-    Raises
-    ------
-    ValueError, ImportError
-        See :func:`lava_sc.core.device.resolve_device`.
-    """
-    if resolve_device(device) != "cuda":  # Apple's devices have no double precision
-        return pairs_of_at_least
-    from lava_sc.core.correlation.torch_pairs import DevicePairs
-
-    return DevicePairs("cuda")
 
 
 def plain_pairs(
