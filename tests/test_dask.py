@@ -34,7 +34,7 @@ from lava_sc._slots import load
 from lava_sc.cli import main
 from lava_sc.core._tasks import resolve_client, spread
 from lava_sc.core._workers import ClusterError
-from lava_sc.core.blocks import InMemory
+from lava_sc.core.blocks import InMemory, n_bytes
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.partial import Covariate
 
@@ -98,6 +98,33 @@ def test_correlations_are_the_same(adata: AnnData, client: distributed.Client, a
     expected = lava.tl.locality_corr(adata, **arguments, n_jobs=1, copy=True)
     lava.tl.locality_corr(adata, **arguments, client=client)
     assert_same(numbers(adata), numbers(expected))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_array, "backed"])
+def test_what_is_sent_fits_at_the_workers(
+    cells: AnnData, client: distributed.Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: Any
+) -> None:
+    """One of them has little memory, others have no limit."""
+    adata = cells.copy()
+    adata.X = (np.asarray if form == "backed" else form)(cells.X.toarray())
+    lava.tl.localities(adata, n_neighbors=100)
+    expected = lava.tl.locality_corr(adata, n_jobs=1, copy=True)
+    if form == "backed":
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        adata = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    limits, ask = iter([4 * 100_000, 0, None]), client.scheduler_info
+
+    def answer(**kwargs: Any) -> dict[str, Any]:
+        found = ask(**kwargs)
+        return found | {"workers": {w: {**of, "memory_limit": next(limits)} for w, of in found["workers"].items()}}
+
+    monkeypatch.setattr(client, "scheduler_info", answer)
+    watched = Watched(client, monkeypatch)
+    lava.tl.locality_corr(adata, client=client)
+    assert_same(numbers(adata), numbers(expected))
+    sizes = [n_bytes(ground.X) for ground in watched.sent]
+    assert len(sizes) > 4
+    assert max(sizes) < 1.2 * 100_000  # cells of which more is not 0 take more than others
 
 
 def test_rows_go_to_a_store(adata: AnnData, client: distributed.Client, tmp_path: Path) -> None:

@@ -45,11 +45,18 @@ class Stored:
         """Numbers of samples and of features, (E, D)."""
         return self.storage.shape[0], len(self.columns)
 
-    @cached_property
+    @property
     def rows_at_once(self) -> int:
         """Number of rows that fit into ``memory`` bytes."""
+        return self._rows_in(self.memory)
+
+    def _rows_in(self, memory: float) -> int:
+        return max(int(memory / self._bytes_per_row), 1)
+
+    @cached_property
+    def _bytes_per_row(self) -> float:
         with reading(self.storage.where, self.file):
-            return max(int(self.memory / max(self.storage.bytes_per_row(self.columns), 1)), 1)
+            return max(self.storage.bytes_per_row(self.columns), 1.0)
 
     def head(self, n_rows: int) -> DataMatrix:
         """The first rows."""
@@ -68,9 +75,10 @@ class Stored:
         """The same samples with some of the features."""
         return replace(self, columns=self.columns[chosen])
 
-    def blocks(self, members: IntArray) -> Iterator[Block]:
-        """Localities that share samples together, as many as fit into memory."""
-        for group in group_localities(members, self.shape[0], self.rows_at_once):
+    def blocks(self, members: IntArray, most: float = np.inf) -> Iterator[Block]:
+        """Localities that share samples together, as many as fit into memory, and into so many bytes."""
+        rows_at_once = self.rows_at_once if most >= self.memory else self._rows_in(most)
+        for group in group_localities(members, self.shape[0], rows_at_once):
             rows, positions = rows_needed(members[group], self.shape[0])
             yield Block(group, self._read(rows), positions)
 

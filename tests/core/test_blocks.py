@@ -52,6 +52,21 @@ def test_rows_needed(drawn: tuple[np.ndarray, int]) -> None:
     np.testing.assert_array_equal(rows[positions], members)
 
 
+@given(localities(), st.integers(1, 45), st.sampled_from([np.asarray, sparse.csr_matrix, sparse.csc_array]))
+def test_blocks_of_what_is_in_memory_may_be_small(
+    drawn: tuple[np.ndarray, int], n_rows: int, array_type: Callable
+) -> None:
+    members, n_samples = drawn
+    values = np.arange(1, 3 * n_samples + 1, dtype=np.float32).reshape(-1, 3)
+    X = array_type(values)
+    size = X.nbytes if isinstance(X, np.ndarray) else sum(a.nbytes for a in (X.data, X.indices, X.tocsr().indptr))
+    found = list(InMemory(X).blocks(members, size / n_samples * n_rows))
+    assert sorted(np.concatenate([block.localities for block in found])) == list(range(len(members)))
+    for block in found:
+        np.testing.assert_array_equal(dense(block.X)[block.members], values[members[block.localities]])
+        assert block.X.shape[0] <= max(n_rows, members.shape[1])
+
+
 @pytest.mark.parametrize(
     "array_type", [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array, sparse.csc_array]
 )

@@ -53,7 +53,7 @@ def test_few_localities_are_correlated_where_each_is_much_work(limit: str, monke
 
 
 class Unreadable(InMemory):
-    def blocks(self, members: Members) -> NoReturn:
+    def blocks(self, members: Members, most: float = np.inf) -> NoReturn:
         raise AssertionError
 
 
@@ -64,9 +64,9 @@ def test_nothing_is_read_where_all_pairs_would_fit() -> None:
 
 
 class Counting(InMemory):
-    def blocks(self, members: Members) -> Iterator[Block]:
+    def blocks(self, members: Members, most: float = np.inf) -> Iterator[Block]:
         sizes.append(len(members))
-        return super().blocks(members)
+        return super().blocks(members, most)
 
 
 sizes: list[int] = []

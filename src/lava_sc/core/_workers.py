@@ -1,10 +1,12 @@
-"""Whether a cluster is ready for tasks: that it has a worker, and lava_sc in the same version there as here."""
+"""Whether a cluster is ready for tasks: that it has a worker, with the same version of lava_sc, and what fits there."""
 
 from __future__ import annotations
 
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
+
+import numpy as np
 
 from lava_sc._logging import logger
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _PACKAGE: Final = "lava_sc"
+_PART_OF_MEMORY: Final = 4
 
 
 class ClusterError(RuntimeError):
@@ -34,6 +37,19 @@ def await_workers(client: Client) -> None:
     if client not in _ASKED:
         _require_same_version(client.get_versions(packages=[_PACKAGE]))
         _ASKED.add(client)
+
+
+def most_to_send(client: Client) -> float:
+    """Bytes that values may take at a worker: a quarter of its memory, as here.
+
+    Raises
+    ------
+    ClusterError
+        See :func:`await_workers`.
+    """
+    await_workers(client)
+    limits = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
+    return min([float(limit) for limit in limits if limit], default=np.inf) / _PART_OF_MEMORY  # 0 or None is no limit
 
 
 def _require_same_version(found: Mapping[str, Any]) -> None:

@@ -53,13 +53,13 @@ class Source(Protocol):
     def features(self, chosen: BoolArray) -> Source:
         """The same samples with some of the features."""
 
-    def blocks(self, members: IntArray) -> Iterator[Block]:
-        """Every locality of (ℓ, n) sample indices in exactly one block."""
+    def blocks(self, members: IntArray, most: float = np.inf) -> Iterator[Block]:
+        """Every locality of (ℓ, n) sample indices in exactly one block, whose values take about so many bytes at most."""
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """A CSR matrix, a CSC matrix or a dense array: all localities are one block, and rows are not copied."""
+    """A CSR matrix, a CSC matrix or a dense array: all localities are one block, whose rows are not copied, if it may be so large."""
 
     X: DataMatrix
 
@@ -84,10 +84,21 @@ class InMemory:
         """The same samples with some of the features."""
         return InMemory(self.X[:, np.flatnonzero(chosen)])
 
-    def blocks(self, members: IntArray) -> Iterator[Block]:
-        """One block with all localities."""
+    def blocks(self, members: IntArray, most: float = np.inf) -> Iterator[Block]:
+        """One block with all localities, or localities that share samples together, as many as may be."""
         X = self.X if isinstance(self.X, np.ndarray) else self.X.tocsr()
-        yield Block(np.arange(len(members)), X, members)
+        size, n_samples = n_bytes(X), self.shape[0]
+        if size <= most:
+            yield Block(np.arange(len(members)), X, members)
+            return
+        for group in group_localities(members, n_samples, max(int(most / size * n_samples), 1)):
+            rows, positions = rows_needed(members[group], n_samples)
+            yield Block(group, X[rows], positions)
+
+
+def n_bytes(X: DataMatrix) -> int:
+    """What a matrix takes."""
+    return int(X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
 
 
 def rows_needed(members: IntArray, n_samples: int) -> tuple[IntArray, IntArray]:

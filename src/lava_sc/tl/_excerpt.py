@@ -18,7 +18,7 @@ from lava_sc import _read
 from lava_sc._slots import GENE_MASK
 from lava_sc._sources import SHARE_OF_MEMORY
 from lava_sc.core._parallel import quiet_thread_map
-from lava_sc.core.blocks import InMemory, rows_needed
+from lava_sc.core.blocks import InMemory, n_bytes, rows_needed
 from lava_sc.core.correlation.ranks import defined_features
 from lava_sc.core.resources import memory_available
 from lava_sc.pp._variability import survey
@@ -78,8 +78,7 @@ class Selection:
 
 
 def _bytes_per_row(X: DataMatrix) -> float:
-    size = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
-    return float(size) / X.shape[0]
+    return n_bytes(X) / X.shape[0]
 
 
 def take_excerpt(

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from lava_sc.core._parallel import progress
 from lava_sc.core._tasks import spread
+from lava_sc.core._workers import most_to_send
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
 from lava_sc.core.correlation.plain import locality_scores, pairs_of_at_least, plain_pairs
@@ -153,7 +154,7 @@ def locality_correlations(
     n_jobs
         Number of threads; changes no number.
     client
-        Works at the localities instead of threads; each block is sent to every worker once.
+        Works at the localities instead of threads; each block is sent to every worker once, and fits there.
     """
     n_features = source.shape[1] if null is None else null.shuffle.features_of(source.shape[1])
     fdr = None if fdr is not None and fdr >= 1 else fdr  # no p-value is too large
@@ -161,7 +162,7 @@ def locality_correlations(
     found: dict[int, _Row] = {}
     n_kept = np.zeros(len(members), dtype=np.int64)
     with progress(desc="locality correlations", total=len(members)) as bar:
-        for block in source.blocks(members):
+        for block in source.blocks(members, np.inf if client is None else most_to_send(client)):
             ground = _Ground(block.X, block.localities, block.members, members[block.localities], how)
             parts = _parts(len(block.localities))
             tasks, names = [(ground, part) for part in parts], [_name(block.localities[part]) for part in parts]
