@@ -127,6 +127,32 @@ def test_what_is_sent_fits_at_the_workers(
     assert max(sizes) < 1.2 * 100_000  # cells of which more is not 0 take more than others
 
 
+#: Bytes that a worker may hold; without any data it holds about a third.
+LIMIT = 10**9
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:1 of 1 runs stopped at max_epochs")
+def test_a_worker_reads_a_store_larger_than_its_memory(tmp_path: Path) -> None:
+    """Its nanny ends a worker that holds 95 % of its limit, pages of files included."""
+    adata = lava.datasets.planted(n_cells=7000, n_genes=800, n_modules=2)
+    lava.tl.localities(adata, n_neighbors=60, max_evals=1)
+    lava.tl.locality_corr(adata, fdr=None, store=tmp_path / "C.zarr")
+    assert 12 * load(adata, "lava", "C").nnz > 1.2 * LIMIT  # with the positions that are laid out at the worker
+    quick: dict[str, Any] = dict(n_runs=1, init="random", n_refits=0, max_epochs=3)
+    expected = lava.tl.amf(adata, 2, n_jobs=1, copy=True, **quick)
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, memory_limit=LIMIT, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        (first,) = client.run(os.getpid).values()
+        lava.tl.amf(adata, 2, client=client, **quick)
+        assert list(client.run(os.getpid).values()) == [first]
+    assert_same(of_runs(adata), of_runs(expected))
+
+
 def test_rows_go_to_a_store(adata: AnnData, client: distributed.Client, tmp_path: Path) -> None:
     expected = adata.uns["lava"]["C"]
     lava.tl.locality_corr(adata, store=tmp_path / "C.zarr", client=client)

@@ -11,6 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
 
+import numpy as np
+
 from lava_sc.core._copies import Reference, copies_of
 from lava_sc.core._parallel import ordered_map, settled_libraries
 from lava_sc.core._workers import ClusterError, await_workers
@@ -265,6 +267,16 @@ def folder_of_worker() -> str | None:
         return None if distributed is None else str(distributed.get_worker().local_directory)
     except ValueError:
         return None
+
+
+def memory_limit_of_worker() -> float:
+    """Bytes above which the worker that this process is would be ended, infinity where nothing is."""
+    distributed: Any = sys.modules.get("distributed")
+    try:
+        limit = None if distributed is None else distributed.get_worker().memory_manager.memory_limit
+    except ValueError:
+        limit = None
+    return float(limit or np.inf)
 
 
 def perform(function: Callable[[S, T], R], shared: S | Reference, own: T) -> R | _OutOfReach:

@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lava_sc._slots import load, stored_at
 from lava_sc._store import open_store, scratch_in
-from lava_sc.core._tasks import folder_of_worker
+from lava_sc.core._tasks import folder_of_worker, memory_limit_of_worker
 from lava_sc.core.amf.target import make_target
+from lava_sc.core.mapped import let_go_above
 from lava_sc.core.resources import memory_available
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Final
+    from typing import Any, Final
 
     from anndata import AnnData
+    from numpy.typing import DTypeLike, NDArray
     from scipy import sparse
 
     from lava_sc.core.amf.target import Target
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 #: Of what is available, that a store may take without being streamed; the rest is for the runs. Files that do not fit are read
 #: over and over where they are not streamed; copies of files that do fit cost time for nothing.
 _SHARE_OF_MEMORY: Final = 0.7
+#: Of the limit of a worker, above which it lets go of what it has read of files; it puts results on disk at 0.6 and more.
+_SHARE_OF_LIMIT: Final = 0.5
 
 
 def target_of(adata: AnnData, key: str, *, min_localities: int = 1) -> Target:
@@ -57,10 +63,25 @@ class _Origin:
     def __call__(self) -> Target:
         """Beside its tasks, not beside the store, which may be far from there."""
         scratch = Path(folder_of_worker() or tempfile.gettempdir())
-        return _laid_out(open_store(self.reference), self.min_localities, scratch)
+        most = _SHARE_OF_LIMIT * memory_limit_of_worker()
+        return _laid_out(open_store(self.reference), self.min_localities, scratch, most)
 
 
-def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path) -> Target:
-    target = make_target(C, min_localities=min_localities, empty=scratch_in(scratch))
+def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: float = np.inf) -> Target:
+    """What is in files is let go of above ``most`` bytes that the process holds."""
+    make = scratch_in(scratch)
+
+    def empty(n: int, dtype: DTypeLike) -> NDArray[Any]:
+        return _let_go_above(make(n, dtype), most)
+
+    for array in (C.data, C.indices):
+        _let_go_above(array, most)
+    target = make_target(C, min_localities=min_localities, empty=empty)
     mapped = target.data.nbytes + target.indices.nbytes
     return replace(target, streamed=mapped > _SHARE_OF_MEMORY * memory_available())
+
+
+def _let_go_above(array: NDArray[Any], most: float) -> NDArray[Any]:
+    if most < np.inf:
+        let_go_above(array, most)
+    return array

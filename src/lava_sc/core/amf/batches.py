@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from lava_sc.core.mapped import mapping_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -65,10 +67,7 @@ class _Part:
     def __init__(self, array: NDArray[Any]) -> None:
         self._array = array
         self.copy = np.empty(0, dtype=array.dtype)
-        base: Any = array
-        while isinstance(base, np.ndarray):
-            base = base.base
-        self._mapping = base if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED") else None
+        self._mapping = mapping_of(array)
 
     def reserve(self, n: int) -> None:
         """Room for so many entries; what was copied is gone."""
