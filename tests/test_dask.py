@@ -949,7 +949,7 @@ def test_where_chunks_are_computed(client: distributed.Client, tmp_path: Path, w
             file.write(f"{os.getpid()} {threading.get_ident()}\n")
         return chunk
 
-    chosen = {"here": None, "at workers": client, "one after the other": "synchronous"}[where]
+    chosen = {"here": None, "at workers": client, "one after the other": dask.get}[where]
     array = da.from_array(np.ones((60, 8)), chunks=(10, 4)).map_blocks(note, meta=np.empty((0, 0)))
     with client.as_current(), dask.config.set(scheduler=chosen):
         found = _storage.Chunks(array, "adata.X").read(np.arange(60), np.arange(8))

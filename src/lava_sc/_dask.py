@@ -47,7 +47,8 @@ def computed_here() -> Iterator[None]:
 
 
 def _of_this_process() -> Any:
-    import dask
+    import dask.threaded
 
     chosen = dask.config.get("scheduler", None)
-    return "threads" if chosen in _OF_THE_CLIENT else chosen
+    # Not by name: older versions of Dask warn of threads beside an active client
+    return dask.threaded.get if chosen in _OF_THE_CLIENT else chosen

@@ -116,7 +116,7 @@ def highly_variable(
     if len(pieces) == 1:
         return choose(measured(*pieces[0]))
     dask = _dask(flavor, where)
-    with dask.config.set(scheduler="synchronous"):  # one piece in memory at a time
+    with dask.config.set(scheduler=dask.get):  # one piece in memory at a time
         return choose(_in_pieces(dask, measured, pieces))
 
 
