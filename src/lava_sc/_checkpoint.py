@@ -89,9 +89,7 @@ class Folder:
         except OSError as error:
             warn(f"The checkpoint {str(self.path)!r} is not needed any more but could not be removed ({error}).")
             return
-        with suppress(
-            OSError
-        ):  # other things are in it, or a file of a run that was given up, which removes the folder then
+        with suppress(OSError):  # something else is in it, or a run that was given up writes, and will remove it
             self.path.rmdir()
 
 

@@ -59,8 +59,10 @@ def test_views_of_an_array_are_of_its_file(tmp_path: Path) -> None:
     assert mapping is mapping_of(array)
 
 
-def test_what_is_in_memory_is_left_alone() -> None:
+def test_what_is_in_memory_or_has_no_limit_is_left_alone(tmp_path: Path) -> None:
     n_watching = watching()
     assert mapping_of(np.arange(5)[1:]) is None
     let_go_above(np.arange(5), 0)
+    np.arange(10).tofile(tmp_path / "numbers")
+    let_go_above(np.memmap(tmp_path / "numbers", dtype=np.int64, mode="r"), np.inf)
     assert watching() == n_watching

@@ -8,10 +8,9 @@ from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
-
-import numpy as np
 
 from lava_sc.core._copies import Reference, copies_of
 from lava_sc.core._parallel import ordered_map, settled_libraries
@@ -276,7 +275,7 @@ def memory_limit_of_worker() -> float:
         limit = None if distributed is None else distributed.get_worker().memory_manager.memory_limit
     except ValueError:
         limit = None
-    return float(limit or np.inf)
+    return float(limit or inf)
 
 
 def perform(function: Callable[[S, T], R], shared: S | Reference, own: T) -> R | _OutOfReach:

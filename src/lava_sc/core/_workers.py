@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import weakref
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
-
-import numpy as np
 
 from lava_sc._logging import logger
 
@@ -49,7 +48,7 @@ def most_to_send(client: Client) -> float:
     """
     await_workers(client)
     limits = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
-    return min([float(limit) for limit in limits if limit], default=np.inf) / _PART_OF_MEMORY  # 0 or None is no limit
+    return min([float(limit) for limit in limits if limit], default=inf) / _PART_OF_MEMORY  # 0 or None is no limit
 
 
 def _require_same_version(found: Mapping[str, Any]) -> None:

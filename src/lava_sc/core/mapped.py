@@ -31,7 +31,7 @@ def let_go_above(array: NDArray[Any], most: float) -> None:
     them, too: a Dask worker that had read more of a file than its limit allows would be killed.
     """
     mapping = mapping_of(array)
-    if mapping is not None:
+    if mapping is not None and most < np.inf:
         what = weakref.ref(mapping), most
         threading.Thread(target=_let_go_above, args=what, name="lava_sc-let-go", daemon=True).start()
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from lava_sc._slots import load, stored_at
 from lava_sc._store import open_store, scratch_in
@@ -67,21 +66,17 @@ class _Origin:
         return _laid_out(open_store(self.reference), self.min_localities, scratch, most)
 
 
-def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: float = np.inf) -> Target:
+def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: float = inf) -> Target:
     """What is in files is let go of above ``most`` bytes that the process holds."""
     make = scratch_in(scratch)
 
     def empty(n: int, dtype: DTypeLike) -> NDArray[Any]:
-        return _let_go_above(make(n, dtype), most)
+        array = make(n, dtype)
+        let_go_above(array, most)
+        return array
 
     for array in (C.data, C.indices):
-        _let_go_above(array, most)
+        let_go_above(array, most)
     target = make_target(C, min_localities=min_localities, empty=empty)
     mapped = target.data.nbytes + target.indices.nbytes
     return replace(target, streamed=mapped > _SHARE_OF_MEMORY * memory_available())
-
-
-def _let_go_above(array: NDArray[Any], most: float) -> NDArray[Any]:
-    if most < np.inf:
-        let_go_above(array, most)
-    return array
