@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, singledispatch
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -17,7 +17,7 @@ from lava_sc import _validate
 from lava_sc._arrays import plain, refuse_kind
 from lava_sc._dask import is_dask
 from lava_sc._storage import Chunks, CompressedColumns, CompressedRows, Dense
-from lava_sc.core.blocks import Block, InMemory, group_localities, rows_needed
+from lava_sc.core.blocks import SHARE_OF_MEMORY, Block, InMemory, group_localities, rows_needed
 from lava_sc.core.resources import memory_available
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from lava_sc._storage import Storage
     from lava_sc._types import BoolArray, DataMatrix, IntArray
     from lava_sc.core.blocks import Source
-
-#: One part in so many of the free memory is what rows of a stored matrix may take at once.
-SHARE_OF_MEMORY: Final = 4
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from lava_sc.core._copies import Reference, copies_of
 from lava_sc.core._parallel import ordered_map, settled_libraries
-from lava_sc.core._workers import ClusterError, await_workers
+from lava_sc.core._workers import ClusterError, await_workers, is_task, least_memory
+from lava_sc.core.blocks import SHARE_OF_MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -63,12 +64,8 @@ def resolve_client(client: Client | None) -> Client | None:
 
 
 def _active(distributed: Any) -> Client | None:
-    try:
-        distributed.get_worker()
-    except ValueError:
-        pass
-    else:
-        return None  # this is a task of a cluster
+    if is_task():
+        return None
     try:
         client = distributed.default_client()
     except ValueError:
@@ -129,6 +126,15 @@ def n_ahead(client: Client | None, n_tasks: int = 1) -> int:
     0 with threads: a call begins when its results are taken.
     """
     return 0 if client is None else max(-(-_n_threads(client) // n_tasks), 1)
+
+
+def most_to_send(client: Client | None) -> float:
+    """Bytes that what tasks share may take, so that it fits at the workers; infinity with threads."""
+    if client is None:
+        return inf
+    with _explained("tasks"):
+        await_workers(client)
+        return least_memory(client) / SHARE_OF_MEMORY
 
 
 def _n_threads(client: Client) -> int:
@@ -257,25 +263,6 @@ def _explained(name: str) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"This was in {name}.")
         raise
-
-
-def folder_of_worker() -> str | None:
-    """Where a task of a cluster may put files, ``None`` in a process that is no worker."""
-    distributed: Any = sys.modules.get("distributed")
-    try:
-        return None if distributed is None else str(distributed.get_worker().local_directory)
-    except ValueError:
-        return None
-
-
-def memory_limit_of_worker() -> float:
-    """Bytes above which the worker that this process is would be ended, infinity where nothing is."""
-    distributed: Any = sys.modules.get("distributed")
-    try:
-        limit = None if distributed is None else distributed.get_worker().memory_manager.memory_limit
-    except ValueError:
-        limit = None
-    return float(limit or inf)
 
 
 def perform(function: Callable[[S, T], R], shared: S | Reference, own: T) -> R | _OutOfReach:

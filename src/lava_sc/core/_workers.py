@@ -1,7 +1,8 @@
-"""Whether a cluster is ready for tasks: that it has a worker, with the same version of lava_sc, and what fits there."""
+"""Workers of a cluster, seen from outside and from within: whether they are ready for tasks, and what they may take."""
 
 from __future__ import annotations
 
+import sys
 import weakref
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -15,11 +16,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _PACKAGE: Final = "lava_sc"
-_PART_OF_MEMORY: Final = 4
 
 
 class ClusterError(RuntimeError):
-    """Workers or data of a cluster are lost or unfit: nothing is wrong with the input, and the same call may succeed."""
+    """Workers or data of a cluster are lost or unfit: nothing is wrong with the input."""
 
 
 def await_workers(client: Client) -> None:
@@ -38,17 +38,35 @@ def await_workers(client: Client) -> None:
         _ASKED.add(client)
 
 
-def most_to_send(client: Client) -> float:
-    """Bytes that values may take at a worker: a quarter of its memory, as here.
+def folder_of_worker() -> str | None:
+    """Where a task of a cluster may put files, ``None`` in a process that is no worker."""
+    worker = _worker()
+    return None if worker is None else str(worker.local_directory)
 
-    Raises
-    ------
-    ClusterError
-        See :func:`await_workers`.
-    """
-    await_workers(client)
+
+def memory_limit_of_worker() -> float:
+    """Bytes above which the worker that this process is would be ended, infinity where nothing is."""
+    worker = _worker()
+    return inf if worker is None else float(worker.memory_manager.memory_limit or inf)
+
+
+def is_task() -> bool:
+    """Whether this is called by a task of a cluster."""
+    return _worker() is not None
+
+
+def _worker() -> Any:
+    distributed: Any = sys.modules.get("distributed")
+    try:
+        return None if distributed is None else distributed.get_worker()
+    except ValueError:
+        return None
+
+
+def least_memory(client: Client) -> float:
+    """Bytes that the worker with the least memory may take, infinity where none has a limit."""
     limits = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
-    return min([float(limit) for limit in limits if limit], default=inf) / _PART_OF_MEMORY  # 0 or None is no limit
+    return min([float(limit) for limit in limits if limit], default=inf)  # 0 and None are none
 
 
 def _require_same_version(found: Mapping[str, Any]) -> None:

@@ -16,9 +16,8 @@ from scipy import sparse
 
 from lava_sc import _read
 from lava_sc._slots import GENE_MASK
-from lava_sc._sources import SHARE_OF_MEMORY
 from lava_sc.core._parallel import quiet_thread_map
-from lava_sc.core.blocks import InMemory, n_bytes, rows_needed
+from lava_sc.core.blocks import SHARE_OF_MEMORY, InMemory, n_bytes, rows_needed
 from lava_sc.core.correlation.ranks import defined_features
 from lava_sc.core.resources import memory_available
 from lava_sc.pp._variability import survey

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lava_sc._slots import load, stored_at
 from lava_sc._store import open_store, scratch_in
-from lava_sc.core._tasks import folder_of_worker, memory_limit_of_worker
+from lava_sc.core._workers import folder_of_worker, memory_limit_of_worker
 from lava_sc.core.amf.target import make_target
 from lava_sc.core.mapped import let_go_above
 from lava_sc.core.resources import memory_available
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Of what is available, that a store may take without being streamed; the rest is for the runs. Files that do not fit are read
 #: over and over where they are not streamed; copies of files that do fit cost time for nothing.
-_SHARE_OF_MEMORY: Final = 0.7
+_MOST_MAPPED: Final = 0.7
 #: Of the limit of a worker, above which it lets go of what it has read of files; it puts results on disk at 0.6 and more.
 _SHARE_OF_LIMIT: Final = 0.5
 
@@ -79,4 +79,4 @@ def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: fl
         let_go_above(array, most)
     target = make_target(C, min_localities=min_localities, empty=empty)
     mapped = target.data.nbytes + target.indices.nbytes
-    return replace(target, streamed=mapped > _SHARE_OF_MEMORY * memory_available())
+    return replace(target, streamed=mapped > _MOST_MAPPED * memory_available())

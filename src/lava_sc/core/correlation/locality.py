@@ -9,8 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from lava_sc.core._parallel import progress
-from lava_sc.core._tasks import spread
-from lava_sc.core._workers import most_to_send
+from lava_sc.core._tasks import most_to_send, spread
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
 from lava_sc.core.correlation.plain import locality_scores, pairs_of_at_least, plain_pairs
@@ -162,7 +161,7 @@ def locality_correlations(
     found: dict[int, _Row] = {}
     n_kept = np.zeros(len(members), dtype=np.int64)
     with progress(desc="locality correlations", total=len(members)) as bar:
-        for block in source.blocks(members, np.inf if client is None else most_to_send(client)):
+        for block in source.blocks(members, most_to_send(client)):
             ground = _Ground(block.X, block.localities, block.members, members[block.localities], how)
             parts = _parts(len(block.localities))
             tasks, names = [(ground, part) for part in parts], [_name(block.localities[part]) for part in parts]
