@@ -481,9 +481,10 @@ def test_a_cluster_without_workers_is_waited_for(
         else:
             with ThreadPoolExecutor(1) as pool:
                 call = pool.submit(lava.tl.amf, adata, 2, n_runs=3, client=client)
-                assert comes_true(lambda: "waiting for one" in caplog.text)
+                said = comes_true(lambda: "waiting for one" in caplog.text)
                 cluster.scale(1)
                 call.result()
+            assert said
         assert idle(client)
     assert caplog.text.count("the cluster has no worker: waiting for one") == 1
     assert_same(of_runs(adata), of_runs(expected))
