@@ -26,11 +26,11 @@ from correlation import n_cores, simulated
 from starts import DEFAULT_START
 
 import lava_sc as lava
-from lava_sc.core.amf.accelerator import accelerator_engines
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.runs import run_many
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.device import resolve_device
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.restarts import run_many
+from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.parallel.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

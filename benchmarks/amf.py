@@ -43,18 +43,18 @@ from correlation import data_folder, mnist, n_cores, simulated
 from peaks import resident
 from scipy import sparse
 
-from lava_sc.core.amf.accelerator import accelerator_engines
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.loss import batch_loss
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.device import resolve_device
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.loss import batch_loss
+from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.parallel.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lava_sc.core.amf.engine import EngineFactory
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.engines.protocol import EngineFactory
+    from lava_sc.core.factorise.problem import Target
 
     Step = Callable[[np.ndarray], float]
     Side = Callable[[sparse.csr_matrix, np.ndarray, np.ndarray], Step]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
-    from lava_sc.core.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import Options
 
 
 def plain(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray, options: Options) -> Callable[[np.ndarray], float]:

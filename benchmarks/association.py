@@ -23,8 +23,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from lava_sc.core.association import assignments, correlations, donor_pvalues, fractions
-from lava_sc.core.surrogates import MOST_LOCALITIES, overlap_pvalues
+from lava_sc.core.interpret.association import assignments, correlations, donor_pvalues, fractions
+from lava_sc.core.nulls.moran import MOST_LOCALITIES, overlap_pvalues
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray

@@ -22,11 +22,11 @@ from amf_data import DATA, made
 from scipy.optimize import linear_sum_assignment
 from starts import DEFAULT_START, runs_of, unit
 
-from lava_sc.core.amf.explained import explained
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.model_selection import silhouette_of_runs
-from lava_sc.core.numbers import squares
-from lava_sc.core.summary import co_presence
+from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.interpret.summary import co_presence
+from lava_sc.core.n_modules.medoids import silhouette_of_runs
+from lava_sc.core.n_modules.sweep import squares
 
 GAMMAS = (1e-4, 1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)
 

@@ -35,9 +35,9 @@ import numpy as np
 import pandas as pd
 
 import lava_sc as lava
-from lava_sc.core.blocks import InMemory
-from lava_sc.core.matching import against_random, exchanges, levels_of, ranked_by_level
-from lava_sc.core.preservation import likeness
+from lava_sc.core.interpret.preservation import likeness
+from lava_sc.core.nulls.exchanged_genes import against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.io.blocks import InMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

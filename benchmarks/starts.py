@@ -32,12 +32,12 @@ from amf_data import DATA, made
 from scipy.optimize import linear_sum_assignment
 
 import lava_sc as lava
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.runs import run_many
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.model_selection import silhouette_of_runs
-from lava_sc.core.summary import co_presence
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.restarts import run_many
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.interpret.summary import co_presence
+from lava_sc.core.n_modules.medoids import silhouette_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from amf_data import Data
     from scipy import sparse
 
-    from lava_sc.core.amf.engine import EngineFactory
-    from lava_sc.core.amf.runs import Runs
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.amf.restarts import Runs
+    from lava_sc.core.factorise.engines.protocol import EngineFactory
+    from lava_sc.core.factorise.problem import Target
 
 N_BEST_OF = 10
 DEFAULT_START = str(inspect.signature(lava.tl.amf).parameters["init"].default)

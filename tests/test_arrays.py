@@ -17,7 +17,8 @@ from scipy import sparse
 from tests.helpers import GENE_SETS, assert_same, toy
 
 import lava_sc as lava
-from lava_sc import _read, _sources, _storage
+from lava_sc.io import backends, sources
+from lava_sc.stored import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,9 +162,9 @@ def expected(start: AnnData) -> dict[str, Any]:
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """About 100 of the 300 cells fit at once, and a read is 10 kB."""
-    monkeypatch.setattr(_sources, "memory_available", lambda: 4 * 20_000)
-    monkeypatch.setattr(_storage, "_READ_AT_ONCE", 10_000)
-    monkeypatch.setattr(_storage, "_READ_THROUGH", 100)
+    monkeypatch.setattr(sources, "memory_available", lambda: 4 * 20_000)
+    monkeypatch.setattr(backends, "_READ_AT_ONCE", 10_000)
+    monkeypatch.setattr(backends, "_READ_THROUGH", 100)
 
 
 @pytest.mark.parametrize("name", ["backed csr", "backed dense", "lazy h5ad csr", "dask csr_matrix"])
@@ -198,8 +199,8 @@ def test_same_numbers_with_little_memory(
 ) -> None:
     adata = opened(name, start, tmp_path)
     assert_same(run(adata), expected)
-    source = _read.source(adata, expected["lava_genes"])
-    members = _read.locality_members(adata, "lava")
+    source = inputs.source(adata, expected["lava_genes"])
+    members = inputs.locality_members(adata, "lava")
     blocks = list(source.blocks(members))
     assert 1 < len(blocks) <= len(members)
     assert sorted(np.concatenate([block.localities for block in blocks])) == list(range(len(members)))
@@ -380,14 +381,14 @@ def test_each_chunk_is_computed_once_in_a_group(start: AnnData, form: str) -> No
     adata = with_values(start, X.map_blocks(note, dtype=np.float32, meta=meta))
     members = np.array([np.arange(45), np.arange(20, 65), np.arange(200, 245), np.arange(100, 190, 2)])
     genes = np.ones(start.n_vars, dtype=bool)
-    source = _read.source(adata, genes)
+    source = inputs.source(adata, genes)
     assert len(source.pieces()) == 1  # looks at the first chunk
     assert computed == [0]
     computed.clear()
     assert len(list(source.blocks(members))) == 1
     assert sorted(computed) == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12]
     computed.clear()
-    tight = _read.source(adata, genes, memory=int(70 * (160 if form == "dense" else 1.5 * bytes_in_a_row(start))))
+    tight = inputs.source(adata, genes, memory=int(70 * (160 if form == "dense" else 1.5 * bytes_in_a_row(start))))
     tight.pieces()
     computed.clear()
     groups = [list(block.localities) for block in tight.blocks(members)]
@@ -402,7 +403,7 @@ def bytes_in_a_row(adata: AnnData) -> float:
 def test_a_file_is_read_once_for_localities_that_fit(
     start: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_storage, "_READ_AT_ONCE", 4_000)
+    monkeypatch.setattr(backends, "_READ_AT_ONCE", 4_000)
     adata = backed(start, tmp_path, "csr")
     read: list[tuple[str, slice]] = []
     original = h5py.Dataset.__getitem__
@@ -411,7 +412,7 @@ def test_a_file_is_read_once_for_localities_that_fit(
         read.append((dataset.name, index))
         return original(dataset, index, **kwargs)
 
-    source = _read.source(adata, np.arange(start.n_vars) < 10)
+    source = inputs.source(adata, np.arange(start.n_vars) < 10)
     assert len(source.pieces()) == 1  # looks at the first rows
     monkeypatch.setattr(h5py.Dataset, "__getitem__", note)
     list(source.blocks(np.array([np.arange(50, 250), np.arange(60, 260)])))
@@ -483,11 +484,11 @@ def test_matrix_in_a_closed_file(start: AnnData, tmp_path: Path, form: str) -> N
 
 def test_unknown_kinds(start: AnnData) -> None:
     with pytest.raises(ValueError, match=r"Found list in adata\.X, expected a numpy array, .*; convert it first\."):
-        _sources.open_source([[1.0]], np.array([0]), "adata.X", None)
+        sources.open_source([[1.0]], np.array([0]), "adata.X", None)
     with pytest.raises(
         ValueError, match=r"Found values of dtype complex64 in adata\.X, expected real numbers; convert"
     ):
-        _sources.open_source(np.ones((3, 2), dtype=np.complex64), np.arange(2), "adata.X", None)
+        sources.open_source(np.ones((3, 2), dtype=np.complex64), np.arange(2), "adata.X", None)
 
 
 @needs_xarray

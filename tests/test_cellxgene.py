@@ -12,8 +12,8 @@ import pytest
 from tests import helpers
 
 import lava_sc as lava
-from lava_sc import _embeddings
-from lava_sc.cli import main
+from lava_sc.cli.commands import main
+from lava_sc.stored import embeddings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,21 +44,21 @@ def with_reps(**shapes: tuple[int, ...]) -> AnnData:
     ],
 )
 def test_capitals_of_embeddings_do_not_matter(there: list[str], asked: str | None, expected: str) -> None:
-    assert _embeddings.representation_key(with_reps(**dict.fromkeys(there, (5, 2))), asked) == expected
+    assert embeddings.representation_key(with_reps(**dict.fromkeys(there, (5, 2))), asked) == expected
 
 
 def test_capitals_that_could_mean_two() -> None:
     adata = with_reps(X_UMAP=(5, 2), X_Umap=(5, 2))
     with pytest.raises(ValueError, match=r"Found 'X_UMAP', 'X_Umap' in adata\.obsm, expected 'umap'"):
-        _embeddings.representation_key(adata, "umap")
+        embeddings.representation_key(adata, "umap")
 
 
 def test_the_embedding_that_is_shown_first() -> None:
     adata = with_reps(X_umap=(5, 2), X_tissue=(5, 2))
     adata.uns["default_embedding"] = "X_tissue"
-    assert _embeddings.representation_key(adata, None) == "X_tissue"
+    assert embeddings.representation_key(adata, None) == "X_tissue"
     adata.uns["default_embedding"] = "X_gone"
-    assert _embeddings.representation_key(adata, None) == "X_umap"
+    assert embeddings.representation_key(adata, None) == "X_umap"
 
 
 def test_pictures_find_embeddings_in_any_capitals(explained: AnnData) -> None:

@@ -29,14 +29,15 @@ from scipy import sparse
 from tests.helpers import assert_same, assert_unchanged, comes_true
 
 import lava_sc as lava
-from lava_sc import _cluster, _sources, _storage
-from lava_sc._slots import load
+from lava_sc.cli import cluster as cluster_module
 from lava_sc.cli import main
-from lava_sc.core._tasks import resolve_client, spread
-from lava_sc.core._workers import ClusterError
-from lava_sc.core.blocks import InMemory, n_bytes
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.partial import Covariate
+from lava_sc.io import backends, sources
+from lava_sc.io.blocks import InMemory, n_bytes
+from lava_sc.parallel.tasks import resolve_client, spread
+from lava_sc.parallel.workers import ClusterError
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -556,15 +557,15 @@ class NotingStarts(distributed.WorkerPlugin):
         self.file, self.wait, self.reached = file, wait, reached
 
     def setup(self, worker: Any) -> None:
-        from lava_sc import _states
-        from lava_sc.core.amf import record, runs
+        from lava_sc.core.factorise.amf import record, restarts
+        from lava_sc.io import state_files
 
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(record, "LEAST_SECONDS", 0.0)
         self.patch.setattr(record, "_TIMES_THE_COST", 0.0)
         if not self.reached:
-            self.patch.setattr(_states, "ID", "of another folder")
-        one_run, after_epoch, file, wait = runs.one_run, record.Record.after_epoch, self.file, self.wait
+            self.patch.setattr(state_files, "ID", "of another folder")
+        one_run, after_epoch, file, wait = restarts.one_run, record.Record.after_epoch, self.file, self.wait
 
         def noting(*args: Any, record: Any = None, **kwargs: Any) -> Any:
             with file.open("a") as notes:
@@ -576,7 +577,7 @@ class NotingStarts(distributed.WorkerPlugin):
             while record.n_epochs == 200 and wait.exists():
                 time.sleep(0.01)
 
-        self.patch.setattr(runs, "one_run", noting)
+        self.patch.setattr(restarts, "one_run", noting)
         self.patch.setattr(record.Record, "after_epoch", waiting)
 
     def teardown(self, worker: Any) -> None:
@@ -862,13 +863,13 @@ def test_the_whole_way_with_what_is_opened_lazily(
 
     pytest.importorskip("xarray", reason="xarray is not installed")
     read: list[int] = []
-    original = _storage.Chunks.read
+    original = backends.Chunks.read
 
-    def note(chunks: _storage.Chunks, rows: np.ndarray, columns: np.ndarray) -> Any:
+    def note(chunks: backends.Chunks, rows: np.ndarray, columns: np.ndarray) -> Any:
         read.append(len(rows))
         return original(chunks, rows, columns)
 
-    monkeypatch.setattr(_storage.Chunks, "read", note)
+    monkeypatch.setattr(backends.Chunks, "read", note)
     compute = dask.array.Array.compute
 
     def never_all(array: dask.array.Array, **kwargs: Any) -> Any:
@@ -876,7 +877,7 @@ def test_the_whole_way_with_what_is_opened_lazily(
         return compute(array, **kwargs)
 
     monkeypatch.setattr(dask.array.Array, "compute", never_all)
-    monkeypatch.setattr(_sources, "memory_available", lambda: 4 * 60_000)
+    monkeypatch.setattr(sources, "memory_available", lambda: 4 * 60_000)
     getattr(cells, f"write_{kind}")(tmp_path / f"cells.{kind}")
     adata = ad.experimental.read_lazy(tmp_path / f"cells.{kind}")
     assert adata.X.numblocks[0] == 3
@@ -929,7 +930,7 @@ def test_what_a_cluster_holds_is_computed_there(
 
     expected = steps_that_read(cells.copy())
     if memory is not None:
-        monkeypatch.setattr(_sources, "memory_available", lambda: 4 * memory)
+        monkeypatch.setattr(sources, "memory_available", lambda: 4 * memory)
     adata = cells.copy()
     X = da.from_array(cells.X.toarray(), chunks=(500, 37))
     Z = da.from_array(cells.obsm["X_umap"], chunks=(500, 2))
@@ -953,7 +954,7 @@ def test_where_chunks_are_computed(client: distributed.Client, tmp_path: Path, w
     chosen = {"here": None, "at workers": client, "one after the other": dask.get}[where]
     array = da.from_array(np.ones((60, 8)), chunks=(10, 4)).map_blocks(note, meta=np.empty((0, 0)))
     with client.as_current(), dask.config.set(scheduler=chosen):
-        found = _storage.Chunks(array, "adata.X").read(np.arange(60), np.arange(8))
+        found = backends.Chunks(array, "adata.X").read(np.arange(60), np.arange(8))
     np.testing.assert_array_equal(found, np.ones((60, 8)))
     notes = [tuple(map(int, line.split())) for line in (tmp_path / "notes").read_text().splitlines()]
     assert len(notes) == 12
@@ -1051,7 +1052,7 @@ def test_the_command_line_without_a_scheduler(small_file: Path, tmp_path: Path, 
         unused.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_cluster, "_TIMEOUT", 1.0)
+            patch.setattr(cluster_module, "_TIMEOUT", 1.0)
             assert main(["run", str(small_file), "-o", str(tmp_path / "out.h5ad"), "--scheduler", address]) == 2
     error = capsys.readouterr().err
     assert re.fullmatch(

@@ -16,8 +16,8 @@ from tests import helpers
 from tests.named import assert_there, calls
 
 import lava_sc as lava
-from lava_sc._arguments import make_parser
-from lava_sc._slots import STEPS, Slots
+from lava_sc.cli.arguments import make_parser
+from lava_sc.stored.fields import STEPS, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

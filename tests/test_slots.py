@@ -10,7 +10,7 @@ from tests import helpers
 from tests.helpers import FIELDS, STEPS, assert_same, assert_unchanged, contents, names, run_steps, stored
 
 import lava_sc as lava
-from lava_sc import _slots, _steps
+from lava_sc.stored import fields, steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,13 +122,13 @@ def test_another_key_does_not_serve(stages: Mapping[str, AnnData]) -> None:
 
 
 def test_the_registry_names_what_the_steps_document() -> None:
-    assert list(_steps.STEPS) == list(FIELDS)
+    assert list(steps.STEPS) == list(FIELDS)
     beside = {"locality_size", "finetune_presences", "co_presence", "stability", "factorisations"}
     beside |= {"choose_n_modules", "module_evidence", "name_modules", "presence_association"}
     beside |= {"gene_set_scores", "project"}
     assert [step for step in FIELDS if step not in beside] == ORDER
-    slots = _slots.Slots("{key}")
-    for step, spec in _steps.STEPS.items():
+    slots = fields.Slots("{key}")
+    for step, spec in steps.STEPS.items():
         found: dict[str, list[str]] = {}
         for name, container in ((name, spec.fields[name]) for name in spec.fields if name not in spec.optional):
             found.setdefault(container, []).append(slots.name(name))
@@ -140,7 +140,7 @@ def test_a_failing_block_leaves_nothing_behind(stages: Mapping[str, AnnData]) ->
     adata = stages["amf"].copy()
 
     def fail() -> None:
-        with _slots.all_or_nothing(adata):
+        with fields.all_or_nothing(adata):
             adata.var["lava_genes"] = ~adata.var["lava_genes"]
             adata.uns["lava"]["params"]["localities"]["overlap"] = 3.0
             helpers.localities(adata, n_neighbors=50)
@@ -156,7 +156,7 @@ def test_a_failing_block_leaves_nothing_behind(stages: Mapping[str, AnnData]) ->
 
 def test_a_block_that_succeeds_keeps_its_results(stages: Mapping[str, AnnData]) -> None:
     adata = stages["start"].copy()
-    with _slots.all_or_nothing(adata):
+    with fields.all_or_nothing(adata):
         run_steps(adata, "localities")
     assert_unchanged(adata, stages["localities"])
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lava_sc import _storage
-from lava_sc._storage import Chunks, CompressedColumns, CompressedRows, Dense, runs
+from lava_sc.io import backends
+from lava_sc.io.backends import Chunks, CompressedColumns, CompressedRows, Dense, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lava_sc._storage import Storage
+    from lava_sc.io.backends import Storage
 
 ROWS, COLUMNS = 60, 23
 EVERYTHING = np.arange(ROWS), np.arange(COLUMNS)
@@ -62,8 +62,8 @@ def dense(X: Any) -> np.ndarray:
 @pytest.fixture(params=[2**26, 100])
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Bytes in one read: everything, or a few entries; no gap is read through then."""
-    monkeypatch.setattr(_storage, "_READ_AT_ONCE", request.param)
-    monkeypatch.setattr(_storage, "_READ_THROUGH", 0)
+    monkeypatch.setattr(backends, "_READ_AT_ONCE", request.param)
+    monkeypatch.setattr(backends, "_READ_THROUGH", 0)
     return request.param
 
 
@@ -72,8 +72,8 @@ def test_runs(gaps_and_sizes: list[tuple[int, int]], at_once: int, through: int)
     stops = np.cumsum(gaps_and_sizes, axis=None)[1::2]
     starts = stops - [size for _, size in gaps_and_sizes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_storage, "_READ_AT_ONCE", at_once)
-        patch.setattr(_storage, "_READ_THROUGH", through)
+        patch.setattr(backends, "_READ_AT_ONCE", at_once)
+        patch.setattr(backends, "_READ_THROUGH", through)
         found = runs(starts, stops)
     assert [i for run in found for i in range(run.start, run.stop)] == list(range(len(starts)))
     for run in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from lava_sc import datasets, get, pl, pp, tl
-from lava_sc.report import report
+from lava_sc._report import report
 
 __all__ = ["datasets", "get", "pl", "pp", "report", "tl"]
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from lava_sc.cli import main
+from lava_sc.cli.commands import main
 
 sys.exit(main())

@@ -10,8 +10,8 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from statsmodels.stats.multitest import multipletests
 
-from lava_sc.core import association as core
-from lava_sc.core.surrogates import fitted_waves, overlap_pvalues
+from lava_sc.core.interpret import association as core
+from lava_sc.core.nulls.moran import fitted_waves, overlap_pvalues
 
 
 def donors_and_localities(n_donors: int, n_localities: int = 25, seed: int = 0) -> tuple[Any, Any, Any]:

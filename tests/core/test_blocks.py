@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lava_sc.core.blocks import InMemory, group_localities, rows_needed
+from lava_sc.io.blocks import InMemory, group_localities, rows_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lava_sc as lava
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.decoys import false_discoveries, weights_with_decoys
-from lava_sc.tl._null import null_data
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.nulls.decoy_genes import false_discoveries, weights_with_decoys
+from lava_sc.stored.null_data import null_data
 
 
 @given(st.integers(0, 10**6))

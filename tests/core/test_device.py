@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import lava_sc
-from lava_sc.core import device as devices
-from lava_sc.core.device import resolve_device
+from lava_sc.parallel import device as devices
+from lava_sc.parallel.device import resolve_device
 
 SOURCES = str(Path(lava_sc.__file__).resolve().parents[1])
 
@@ -108,7 +108,7 @@ def test_asking_for_a_device_imports_no_torch_where_nothing_hints_at_one() -> No
     if devices._may_have_accelerator():
         pytest.skip("there may be an accelerator here")
     code = (
-        f"import sys; sys.path.insert(0, {SOURCES!r}); from lava_sc.core.device import resolve_device; "
+        f"import sys; sys.path.insert(0, {SOURCES!r}); from lava_sc.parallel.device import resolve_device; "
         "print(resolve_device('auto'), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

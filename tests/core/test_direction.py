@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lava_sc.core.direction import positive_shares, sums_where_present
+from lava_sc.core.interpret.direction import positive_shares, sums_where_present
 
 
 def problem(seed: int, density: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int]]]:

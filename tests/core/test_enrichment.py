@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 
-from lava_sc.core.enrichment import overrepresentation
+from lava_sc.core.interpret.enrichment import overrepresentation
 
 GENES = [f"g{i}" for i in range(200)]
 

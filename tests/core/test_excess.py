@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.reference.excess import groups_by_level, scaled_excess
 
-from lava_sc.core.excess import Excess
+from lava_sc.core.nulls.matched_residuals import Excess
 
 
 def locality(seed: int, n_features: int = 70, share: float = 0.3, undefined: float = 0.2) -> tuple[Excess, dict, dict]:

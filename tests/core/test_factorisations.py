@@ -11,14 +11,14 @@ from scipy.stats import entropy
 from sklearn.decomposition import NMF
 from tests.reference.amf_numpy import mean_cosine, overestimation_ratio, row_weights
 
-from lava_sc.core import factorisations
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.loss import quality
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.factorisations import by_amf, by_nmf, quality_of_sum
+from lava_sc.core.factorise import nmf as nmf_module
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.loss import quality
+from lava_sc.core.factorise.nmf import by_amf, by_nmf, quality_of_sum
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
 SHORT = Options(max_epochs=60, patience=10)
 
@@ -52,7 +52,7 @@ def dense_loss(C: np.ndarray, hat: np.ndarray, *, nu: float, gamma: float) -> tu
 @pytest.mark.parametrize(("nu", "gamma"), [(9.0, 1e-4), (1.0, 0.0), (3.0, 10.0)])
 @pytest.mark.parametrize("at_once", [10**6, 100, 1])
 def test_figures_of_a_sum(monkeypatch: pytest.MonkeyPatch, nu: float, gamma: float, at_once: int) -> None:
-    monkeypatch.setattr(factorisations, "_ENTRIES_AT_ONCE", at_once)
+    monkeypatch.setattr(nmf_module, "_ENTRIES_AT_ONCE", at_once)
     C = correlations()
     target = make_target(sparse.csr_matrix(C))
     W, H = factors(target)
@@ -90,7 +90,7 @@ def test_runs_of_nmf_are_those_of_scikit_learn() -> None:
             init="random",
             solver="mu",
             beta_loss="kullback-leibler",
-            max_iter=factorisations.MAX_UPDATES,
+            max_iter=nmf_module.MAX_UPDATES,
             random_state=int(seed),
         )
         W = model.fit_transform(size)
@@ -114,7 +114,7 @@ def test_half_of_the_error_of_nmf_is_overestimation(seed: int) -> None:
 
 def test_updates_that_run_out_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(run.converged for run in nmf(correlations())[0])
-    monkeypatch.setattr(factorisations, "MAX_UPDATES", 10)
+    monkeypatch.setattr(nmf_module, "MAX_UPDATES", 10)
     assert not any(run.converged for run in nmf(correlations())[0])
 
 
@@ -139,7 +139,7 @@ def test_threads_change_no_number(method: Any) -> None:
 
 
 def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_many = factorisations.run_many
+    run_many = nmf.run_many
 
     def stopped(*args: Any, **kwargs: Any) -> Any:
         def stop(*_: object) -> None:
@@ -147,7 +147,7 @@ def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run_many(*args, **kwargs, callback=stop)
 
-    monkeypatch.setattr(factorisations, "run_many", stopped)
+    monkeypatch.setattr(nmf_module, "run_many", stopped)
     target = make_target(sparse.csr_matrix(correlations()))
     with pytest.raises(KeyboardInterrupt):
         by_amf(target, 2, SHORT, init="nmf", n_runs=2, rng=np.random.default_rng(0), n_jobs=1)

@@ -6,7 +6,7 @@ import pytest
 from tests.helpers import data
 
 from lava_sc import datasets
-from lava_sc.core.gene_families import FAMILIES, in_families
+from lava_sc.pp._gene_families import FAMILIES, in_families
 
 MEMBERS = {
     "mitochondrial": "MT-CO1 mt-Co1 Mt-co1 MT.CO1 mt.Nd4l MT-ND4L MT-CYB MT-ATP6 MT-RNR1 MT-TL1 mt-Tp MT-CO1-1",

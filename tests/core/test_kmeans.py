@@ -13,15 +13,16 @@ from sklearn.cluster import KMeans
 from tests.core.layouts import LAYOUTS, layout
 from tests.reference.placement import squared_distances
 
-from lava_sc.core import kmeans, spatial_index
-from lava_sc.core._parallel import split
-from lava_sc.core.kmeans import weighted_kmeans
-from lava_sc.core.spatial_index import build_index
+from lava_sc.core.localities import kd_index
+from lava_sc.core.localities import weighted_kmeans as kmeans_module
+from lava_sc.core.localities.kd_index import build_index
+from lava_sc.core.localities.weighted_kmeans import weighted_kmeans
+from lava_sc.parallel.threads import split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.spatial_index import SpatialIndex
+    from lava_sc.core.localities.kd_index import SpatialIndex
 
     Floats = NDArray[np.float64]
 
@@ -46,7 +47,7 @@ def plain_lloyd(Z: Floats, weights: Floats, centres: Floats, n_steps: int = 50, 
 def assert_nearest(index: SpatialIndex, places: SpatialIndex, centres: Floats) -> None:
     """Without any tolerance: of several nearest centres the lowest, whichever were passed over."""
     labels = np.full(len(index.points), -1)
-    kmeans._assign_all(index, split(index.n_leaves), places, labels, 1)
+    kmeans_module._assign_all(index, split(index.n_leaves), places, labels, 1)
     np.testing.assert_array_equal(labels, squared_distances(index.points, centres).argmin(axis=1))
 
 
@@ -102,7 +103,7 @@ def test_assignments_of_any_numbers_are_exact(data: st.DataObject) -> None:
         data.draw(arrays(np.float64, (data.draw(st.integers(1, 60)), dimension), elements=numbers)) for _ in range(2)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spatial_index, "_LEAF", 1)
+        patch.setattr(kd_index, "_LEAF", 1)
         index, places = build_index(Z), build_index(centres)
     assert_nearest(index, places, centres)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from lava_sc.core.locality_size import default_size, jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
+from lava_sc.core.localities.size import default_size, jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
 
 
 def jaccard_by_sets(first: np.ndarray, second: np.ndarray, samples: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from tests.helpers import comes_true
 
-from lava_sc.core.mapped import let_go_above, mapping_of
+from lava_sc.parallel.mapped import let_go_above, mapping_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from lava_sc.core.blocks import InMemory
-from lava_sc.core.matching import Levels, against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.core.nulls.exchanged_genes import Levels, against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.io.blocks import InMemory
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_array], ids=["dense", "csr", "csc"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from lava_sc.core.model_selection import cosine_distances, k_medoids, most_alike, silhouette, silhouette_of_runs
+from lava_sc.core.n_modules.medoids import cosine_distances, k_medoids, most_alike, silhouette, silhouette_of_runs
 
 
 def points(n: int, seed: int) -> np.ndarray:

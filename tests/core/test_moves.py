@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from tests.core.layouts import LAYOUTS, layout
 from tests.reference import placement as reference
 
-from lava_sc.core import moves, spatial_index
-from lava_sc.core.moves import refine_probes
-from lava_sc.core.spatial_index import build_index
+from lava_sc.core.localities import kd_index, local_search
+from lava_sc.core.localities.kd_index import build_index
+from lava_sc.core.localities.local_search import refine_probes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ ANYWHERE = 1.0  # no cell of a locality is farther away than its farthest
 @pytest.fixture
 def small_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves of one or two samples, so that what is passed over would be missed."""
-    monkeypatch.setattr(spatial_index, "_LEAF", 2)
+    monkeypatch.setattr(kd_index, "_LEAF", 2)
 
 
 def degree(Z: Floats, n: int) -> Floats:
@@ -60,13 +60,13 @@ def test_the_loss_never_rises_from_sweep_to_sweep(name: str, dimension: int, mon
     Z, n = layout(name, 250, dimension), 20
     probes, wanted = some_probes(Z), degree(Z, n)
     losses = [loss(Z, probes, n, wanted)]
-    sweep = moves._sweep
+    sweep = local_search._sweep
 
     def watched(index: object, probes: Floats, *rest: object) -> None:
         sweep(index, probes, *rest)
         losses.append(loss(Z, probes, n, wanted))
 
-    monkeypatch.setattr(moves, "_sweep", watched)
+    monkeypatch.setattr(local_search, "_sweep", watched)
     found = refine(Z, probes, n)
     assert len(losses) == 9
     assert all(after <= before + 1e-12 for before, after in pairwise(losses))
@@ -84,7 +84,7 @@ def test_what_the_sweeps_keep_track_of_is_what_a_search_from_nothing_finds(name:
     index, probes = build_index(Z), some_probes(Z)
     wanted = degree(Z, n)[index.samples] * len(probes)
     rng = np.random.default_rng(1)
-    state = moves._start(index.arrays, wanted, probes, n)
+    state = local_search._start(index.arrays, wanted, probes, n)
     for n_done in range(6):
         members, radii, missing = state
         expected = reference.membership(Z, probes, n)
@@ -95,7 +95,9 @@ def test_what_the_sweeps_keep_track_of_is_what_a_search_from_nothing_finds(name:
         np.testing.assert_allclose(missing, wanted - expected[index.samples].sum(axis=1), atol=1e-10)
         assert np.abs(missing).sum() / len(probes) == pytest.approx(loss(Z, probes, n), rel=1e-10, abs=1e-10)
         steps = 0.5 * rng.standard_normal((len(probes), 3, dimension))  # more than the first sweep's
-        moves._sweep(index.arrays, probes, n, state, rng.permutation(len(probes)), steps / (1 + n_done), ANYWHERE)
+        local_search._sweep(
+            index.arrays, probes, n, state, rng.permutation(len(probes)), steps / (1 + n_done), ANYWHERE
+        )
 
 
 @given(data=st.data())
@@ -109,11 +111,11 @@ def test_any_samples_and_steps(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, n_samples))
     steps = data.draw(arrays(np.float64, (3, 3, dimension), elements=st.floats(-5, 5)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spatial_index, "_LEAF", 1)
+        patch.setattr(kd_index, "_LEAF", 1)
         index = build_index(Z)
     wanted, before = degree(Z, n)[index.samples] * 3, loss(Z, probes, n)
-    state = moves._start(index.arrays, wanted, probes, n)
-    moves._sweep(index.arrays, probes, n, state, np.array([2, 0, 1]), steps, ANYWHERE)
+    state = local_search._start(index.arrays, wanted, probes, n)
+    local_search._sweep(index.arrays, probes, n, state, np.array([2, 0, 1]), steps, ANYWHERE)
     expected = reference.membership(Z, probes, n)
     np.testing.assert_array_equal(
         np.sort(index.samples[state[0]], axis=1), [np.flatnonzero(column) for column in expected.T]
@@ -136,8 +138,8 @@ def test_a_probe_takes_the_best_of_its_positions(seed: int, length: float, farth
     steps = rng.normal(size=(len(probes), 3, 2)) * length
     wanted = degree(Z, n)
     before = probes.copy()
-    state = moves._start(index.arrays, wanted[index.samples] * len(probes), probes, n)
-    moves._sweep(index.arrays, probes, n, state, np.array([4]), steps.copy(), farthest)
+    state = local_search._start(index.arrays, wanted[index.samples] * len(probes), probes, n)
+    local_search._sweep(index.arrays, probes, n, state, np.array([4]), steps.copy(), farthest)
 
     distances = np.sqrt(reference.squared_distances(before[4:5], Z)[0])
     radius = np.sort(distances)[n - 1]
@@ -163,8 +165,8 @@ def test_a_long_step_finds_what_lies_beyond_it() -> None:
     index = build_index(np.array([[-1.0], [-1.0], [-1.0], [3.9]]))
     probes = np.array([[0.0]])
     wanted = np.array([1.0, 0.0, 0.0, 1.0])[index.samples]
-    state = moves._start(index.arrays, wanted, probes, 2)
-    moves._sweep(index.arrays, probes, 2, state, np.array([0]), np.array([[[0.0], [1.5], [-0.5]]]), ANYWHERE)
+    state = local_search._start(index.arrays, wanted, probes, 2)
+    local_search._sweep(index.arrays, probes, 2, state, np.array([0]), np.array([[[0.0], [1.5], [-0.5]]]), ANYWHERE)
     np.testing.assert_array_equal(probes, [[1.5]])
     np.testing.assert_array_equal(np.sort(index.samples[state[0][0]]), [0, 3])
     np.testing.assert_array_equal(state[2], 0)

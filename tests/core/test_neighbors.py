@@ -15,14 +15,14 @@ from sklearn.neighbors import KNeighborsTransformer, RadiusNeighborsTransformer
 from tests.core.layouts import LAYOUTS, layout
 from tests.reference import placement as reference
 
-from lava_sc.core import neighbors, spatial_index
-from lava_sc.core.neighbors import nearest_samples, neighborhoods, searched_neighborhoods
-from lava_sc.core.spatial_index import build_index
+from lava_sc.core.localities import in_degree, kd_index
+from lava_sc.core.localities.in_degree import nearest_samples, neighborhoods, searched_neighborhoods
+from lava_sc.core.localities.kd_index import build_index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.neighbors import Neighborhoods
+    from lava_sc.core.localities.in_degree import Neighborhoods
 
     Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def assert_members_exact(Z: Floats, probes: Floats, n: int) -> None:
 @pytest.fixture
 def small_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves of one or two samples, so that few samples are many leaves and, from 32 leaves on, several groups of them."""
-    monkeypatch.setattr(spatial_index, "_LEAF", 2)
+    monkeypatch.setattr(kd_index, "_LEAF", 2)
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)
@@ -252,7 +252,7 @@ def test_a_fitted_search_is_not_fitted_anew() -> None:
 def test_blocks_of_a_search_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Z = layout("random", 200, 2)
     whole = searched_neighborhoods(Z, 18, KNeighborsTransformer())
-    monkeypatch.setattr(neighbors, "_BLOCK", 100)
+    monkeypatch.setattr(in_degree, "_BLOCK", 100)
     blocks = searched_neighborhoods(Z, 18, KNeighborsTransformer())
     np.testing.assert_array_equal(whole.in_degree, blocks.in_degree)
     np.testing.assert_array_equal(whole.mean_distance, blocks.mean_distance)

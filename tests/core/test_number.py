@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lava_sc.core.number import Curve, beyond_chance, choose
+from lava_sc.core.n_modules.rule import Curve, beyond_chance, choose
 
 NUMBERS = np.arange(2, 11)
 

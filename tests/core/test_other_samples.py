@@ -7,14 +7,14 @@ import pytest
 from scipy import sparse
 from sklearn.metrics.pairwise import cosine_similarity
 
-from lava_sc.core.amf.explained import explained
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.blocks import InMemory
 from lava_sc.core.correlation.locality import locality_correlations
-from lava_sc.core.correlation.shuffle import least_kept
-from lava_sc.core.null import NullData
-from lava_sc.core.other_samples import Replication, cosines_of, in_other_half, way
-from lava_sc.core.stability import draw_halves
+from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.n_modules.split_half import Replication, cosines_of, in_other_half, way
+from lava_sc.core.nulls.null_data import NullData
+from lava_sc.core.nulls.shuffled_genes import least_kept
+from lava_sc.core.stability.resampling import draw_halves
+from lava_sc.io.blocks import InMemory
 
 
 def some(seed: int, density: float = 0.2) -> sparse.csr_matrix:

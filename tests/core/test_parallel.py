@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from lava_sc.core._parallel import quiet_thread_map, resolve_n_jobs, split, thread_map
+from lava_sc.parallel.threads import quiet_thread_map, resolve_n_jobs, split, thread_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

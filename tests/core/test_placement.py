@@ -12,10 +12,10 @@ from sklearn.neighbors import KNeighborsTransformer
 from tests.reference import placement as reference
 from threadpoolctl import threadpool_limits
 
-from lava_sc.core import placement
-from lava_sc.core.kmeans import weighted_kmeans
-from lava_sc.core.neighbors import Neighborhoods, neighborhoods
-from lava_sc.core.placement import (
+from lava_sc.core.localities import placement
+from lava_sc.core.localities.in_degree import Neighborhoods, neighborhoods
+from lava_sc.core.localities.kd_index import build_index
+from lava_sc.core.localities.placement import (
     ANALYTIC_WEIGHTS,
     OPTIMIZERS,
     Options,
@@ -26,12 +26,12 @@ from lava_sc.core.placement import (
     sample_weights,
     spread_seeds,
 )
-from lava_sc.core.spatial_index import build_index
+from lava_sc.core.localities.weighted_kmeans import weighted_kmeans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.placement import Placement
+    from lava_sc.core.localities.placement import Placement
 
     Floats = NDArray[np.float64]
 

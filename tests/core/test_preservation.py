@@ -7,15 +7,15 @@ import pytest
 from scipy import sparse, stats
 
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
-from lava_sc.core.matching import Levels, against_random
-from lava_sc.core.preservation import (
+from lava_sc.core.correlation.relabel import relabelled
+from lava_sc.core.interpret.preservation import (
     explained_by_exchanged,
     likeness,
     pattern_cosines,
     project,
     strongest_pairs,
 )
-from lava_sc.core.relabel import relabelled
+from lava_sc.core.nulls.exchanged_genes import Levels, against_random
 
 N_FEATURES, N_LOCALITIES = 40, 12
 HOW = {"nu": 9.0, "gamma": 1e-4}

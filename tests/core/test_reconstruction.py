@@ -9,10 +9,10 @@ import pytest
 from scipy import sparse
 from tests.reference.amf_numpy import mean_cosine, overestimation_ratio, reconstruct
 
-from lava_sc.core.reconstruction import reconstruct_locality
+from lava_sc.core.interpret.reconstruction import reconstruct_locality
 
 if TYPE_CHECKING:
-    from lava_sc.core.reconstruction import Reconstruction
+    from lava_sc.core.interpret.reconstruction import Reconstruction
 
 D, M = 8, 3
 PAIRS = np.triu_indices(D, 1)

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core import rehearsal, resources
-from lava_sc.core.blocks import InMemory
+from lava_sc.core import cost_model, rehearsal
 from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.io.blocks import InMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-    from lava_sc.core.blocks import Block
+    from lava_sc.io.blocks import Block
 
     Members = np.ndarray
 
@@ -80,7 +80,7 @@ def test_correlations_that_do_not_fit_are_refused_from_a_sample(monkeypatch: pyt
 
     def check(available: float, fdr: float | None) -> None:
         sizes.clear()
-        monkeypatch.setattr(resources, "memory_available", lambda: available)
+        monkeypatch.setattr(cost_model, "memory_available", lambda: available)
         rehearsal.check_correlations_fit(Counting(source.X), many, remedy="lower overlap", fdr=fdr, n_jobs=1)
 
     with pytest.raises(ValueError, match=r"between 30 genes in 40,000 localities would take about .* GB") as caught:

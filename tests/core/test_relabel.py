@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core.relabel import relabelled
+from lava_sc.core.correlation.relabel import relabelled
 
 
 def square(row: np.ndarray, n_features: int) -> np.ndarray:

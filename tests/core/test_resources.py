@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 from tests import helpers
 
-from lava_sc.core import resources
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.runs import run_many
-from lava_sc.core.amf.target import make_target
+from lava_sc.core import cost_model
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.restarts import run_many
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +99,7 @@ def machine_with_64_gb(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_what_the_machine_and_all_control_groups_leave(
     tmp_path: Path, contents: Mapping[str, object], expected: int
 ) -> None:
-    assert resources.memory_available(files(tmp_path, contents)) == expected * GB
+    assert cost_model.memory_available(files(tmp_path, contents)) == expected * GB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are read from /proc")
@@ -108,7 +108,7 @@ def test_memory_is_what_the_limits_of_the_process_leave(which: str) -> None:
     """As much as is said to be left can be taken, but for what the libraries take themselves, and no more."""
     code = f"""
 import resource
-from lava_sc.core.resources import memory_available
+from lava_sc.core.cost_model import memory_available
 import numpy as np
 
 resource.setrlimit(resource.{which}, (6 * 10**9, 6 * 10**9))
@@ -126,7 +126,7 @@ except MemoryError:
 
 
 def test_memory_of_this_machine() -> None:
-    assert 0 < resources.memory_available() <= psutil.virtual_memory().total
+    assert 0 < cost_model.memory_available() <= psutil.virtual_memory().total
 
 
 def size_of(X: sparse.csr_matrix) -> int:
@@ -152,18 +152,18 @@ def random_correlations(n_localities: int, n_columns: int, density: float, seed:
 def test_stored_results_have_the_size_that_is_counted(stages: Mapping[str, AnnData]) -> None:
     adata = stages["locality_corr"]
     C, defined = adata.uns["lava"]["C"], adata.uns["lava"]["defined"]
-    counted = resources.correlations_bytes(C.nnz, *defined.shape)
+    counted = cost_model.correlations_bytes(C.nnz, *defined.shape)
     assert counted == pytest.approx(size_of(C) + defined.nbytes, abs=8)
     membership = adata.obsm["lava_localities"]
     stored = size_of(membership) + sum(adata.obs[name].nbytes for name in helpers.names(["localities"], "obs"))
     n = adata.uns["lava"]["params"]["localities"]["n_neighbors"]
-    assert resources.membership_bytes(*membership.shape, n) == pytest.approx(stored, rel=0.2)
+    assert cost_model.membership_bytes(*membership.shape, n) == pytest.approx(stored, rel=0.2)
 
 
 def test_indices_take_eight_bytes_where_four_do_not_reach() -> None:
-    small, large = (resources.correlations_bytes(1000, 1, n_features) for n_features in (65_536, 65_537))
+    small, large = (cost_model.correlations_bytes(1000, 1, n_features) for n_features in (65_536, 65_537))
     assert large - small == pytest.approx(4 * 1000, abs=10)  # 65,537 · 65,536 / 2 > 2³¹ − 1
-    assert resources.correlations_bytes(2.0**31, 1, 2) - resources.correlations_bytes(2.0**31 - 1, 1, 2) > 2**33
+    assert cost_model.correlations_bytes(2.0**31, 1, 2) - cost_model.correlations_bytes(2.0**31 - 1, 1, 2) > 2**33
 
 
 @pytest.mark.parametrize("density", [0.02, 0.5])
@@ -172,7 +172,7 @@ def test_laying_out_takes_the_memory_that_is_counted(density: float) -> None:
     C = sparse.hstack([random_correlations(60, 20_000, density), sparse.csr_matrix((60, 1), dtype=np.float32)], "csr")
     n_columns = len(np.unique(C.indices))
     make_target(C)  # compiles
-    assert resources.target_bytes(C.nnz, 60, n_columns) == pytest.approx(peak_of(lambda: make_target(C)), rel=0.3)
+    assert cost_model.target_bytes(C.nnz, 60, n_columns) == pytest.approx(peak_of(lambda: make_target(C)), rel=0.3)
 
 
 @pytest.mark.parametrize(("density", "n_modules", "n_jobs"), [(0.05, 9, 1), (0.05, 9, 3), (0.9, 2, 1), (0.05, 3, 2)])
@@ -184,7 +184,7 @@ def test_runs_take_the_memory_that_is_counted(density: float, n_modules: int, n_
         run_many(target, n_modules, options, init="random", n_runs=4, rng=np.random.default_rng(0), n_jobs=n_jobs)
 
     runs()  # compiles
-    counted = resources.fit_bytes(len(target.data), 60, target.n_columns, n_modules=n_modules, side_by_side=n_jobs)
+    counted = cost_model.fit_bytes(len(target.data), 60, target.n_columns, n_modules=n_modules, side_by_side=n_jobs)
     held = target.indices.nbytes + target.columns.nbytes + target.block_starts.nbytes
     assert counted == pytest.approx(held + peak_of(runs), rel=0.5)
 
@@ -192,28 +192,28 @@ def test_runs_take_the_memory_that_is_counted(density: float, n_modules: int, n_
 def test_more_work_takes_more_memory() -> None:
     def correlating(**changed: int) -> int:
         usual = dict(n_nonzero=10**6, n_localities=100, n_features=500, n=300, n_defined=200, tested=True, workers=2)
-        return resources.correlating_bytes(**(usual | changed))  # type: ignore[arg-type]
+        return cost_model.correlating_bytes(**(usual | changed))  # type: ignore[arg-type]
 
     usual = correlating()
     for name, value in {"n_nonzero": 10**7, "n": 600, "n_defined": 400, "workers": 4}.items():
         assert correlating(**{name: value}) > usual, name
-    assert resources.localities_bytes(10**6, 2, 6000, 500, 2) > resources.localities_bytes(10**5, 2, 600, 500, 2)
+    assert cost_model.localities_bytes(10**6, 2, 6000, 500, 2) > cost_model.localities_bytes(10**5, 2, 600, 500, 2)
 
 
-def growth_of(C: sparse.csr_matrix) -> resources.Growth:
-    return resources.growth(np.diff(C.indptr), C.indices, C.shape[1])
+def growth_of(C: sparse.csr_matrix) -> cost_model.Growth:
+    return cost_model.growth(np.diff(C.indptr), C.indices, C.shape[1])
 
 
 def test_non_zeros_and_their_error() -> None:
     counts = np.random.default_rng(0).poisson(50, size=(10_000, 20))
-    estimates = [resources.Growth(row, np.zeros(20), 0).n_nonzero(400) for row in counts]
+    estimates = [cost_model.Growth(row, np.zeros(20), 0).n_nonzero(400) for row in counts]
     expected, errors = np.array(estimates).T
     assert expected.mean() == pytest.approx(400 * 50, rel=0.01)
     np.testing.assert_allclose(expected, 400 * counts.mean(axis=1))
     # of the 400, 20 are known: the others vary around their mean no matter how well that is known
     spread = (380 * (counts.mean(axis=1) - 50)).std()
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(spread, rel=0.05)
-    assert resources.Growth(counts[0], np.zeros(20), 0).n_nonzero(20) == (counts[0].sum(), 0)
+    assert cost_model.Growth(counts[0], np.zeros(20), 0).n_nonzero(20) == (counts[0].sum(), 0)
 
 
 def plain_columns(present: np.ndarray, n_localities: int, n_most: int) -> float:
@@ -255,24 +255,24 @@ def test_columns_of_simulated_localities(shape: float) -> None:
 def test_many_non_zeros_are_thinned_by_their_columns() -> None:
     C = random_correlations(40, 5000, 0.1)
     whole = growth_of(C)
-    thinned = resources.growth(np.diff(C.indptr), C.indices, 5000, most_counted=2000)
+    thinned = cost_model.growth(np.diff(C.indptr), C.indices, 5000, most_counted=2000)
     assert thinned.n_nonzero(500) == whole.n_nonzero(500)
     np.testing.assert_allclose(thinned.columns.sum(), whole.columns.sum(), rtol=0.05)
     assert thinned.n_columns(500) == pytest.approx(whole.n_columns(500), rel=0.05)
 
 
 def test_no_correlations_at_all() -> None:
-    empty = resources.growth(np.zeros(5, dtype=np.int64), np.empty(0, dtype=np.int32), 100)
+    empty = cost_model.growth(np.zeros(5, dtype=np.int64), np.empty(0, dtype=np.int32), 100)
     assert empty.n_nonzero(50) == (0, 0)
     assert empty.n_columns(50) == 0
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "memory_available", lambda: 4_000_000_000)
-    resources.refuse_what_does_not_fit("work", 4e9, "lower overlap")
+    monkeypatch.setattr(cost_model, "memory_available", lambda: 4_000_000_000)
+    cost_model.refuse_what_does_not_fit("work", 4e9, "lower overlap")
     expected = (
         "Found that the work would take about 12 GB of memory, expected no more than the 4 GB that are available; lower "
         "overlap."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
-        resources.refuse_what_does_not_fit("the work", 12.3e9, "lower overlap")
+        cost_model.refuse_what_does_not_fit("the work", 12.3e9, "lower overlap")

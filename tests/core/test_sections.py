@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsTransformer
 from tests.reference import placement as reference
 
-from lava_sc.core.placement import OPTIMIZERS, Options, n_localities, place_probes
-from lava_sc.core.sections import allocate, place_in_sections
+from lava_sc.core.localities.placement import OPTIMIZERS, Options, n_localities, place_probes
+from lava_sc.core.localities.sections import allocate, place_in_sections
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.sections import SectionedPlacement
+    from lava_sc.core.localities.sections import SectionedPlacement
 
     Floats = NDArray[np.float64]
 

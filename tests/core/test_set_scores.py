@@ -9,8 +9,8 @@ import pytest
 from scipy import sparse
 from tests.reference.excess import groups_by_level, scaled_excess
 
-from lava_sc.core.matching import Levels, against_random
-from lava_sc.core.set_scores import Part, score_sets
+from lava_sc.core.interpret.set_scores import Part, score_sets
+from lava_sc.core.nulls.exchanged_genes import Levels, against_random
 
 N_FEATURES, N_LOCALITIES = 60, 5
 

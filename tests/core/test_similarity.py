@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics.pairwise import cosine_similarity
 
-from lava_sc.core.similarity import cosines_with, pairs_within
+from lava_sc.core.interpret.similarity import cosines_with, pairs_within
 
 
 def correlations(n_genes: int = 9) -> np.ndarray:

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 from tests.core.layouts import LAYOUTS, layout
 from tests.reference.placement import squared_distances
 
-from lava_sc.core import spatial_index
-from lava_sc.core.spatial_index import build_index, collect, leaves_near, squared_gap, squared_reach
+from lava_sc.core.localities import kd_index
+from lava_sc.core.localities.kd_index import build_index, collect, leaves_near, squared_gap, squared_reach
 
 NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e6, 1e6))
 
@@ -69,7 +69,7 @@ def test_gap_and_reach_bound_every_distance_in_floating_point(data: st.DataObjec
 def test_selection_against_sorting(values: np.ndarray) -> None:
     for k in range(len(values)):
         work = np.append(values, -1.0)  # what comes after the first ones does not count
-        assert spatial_index._select(work, len(values), k) == np.sort(values)[k]
+        assert kd_index._select(work, len(values), k) == np.sort(values)[k]
         np.testing.assert_array_equal(np.sort(work[:-1]), np.sort(values))
         assert work[-1] == -1
 

@@ -9,13 +9,12 @@ from scipy.stats import spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.analysis import Analysis
-from lava_sc.core.blocks import InMemory
-from lava_sc.core.null import NullData
-from lava_sc.core.repeats import repeat_placements, repeat_runs, repeat_samples
-from lava_sc.core.stability import (
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.nulls.null_data import NullData
+from lava_sc.core.stability.analysis import Analysis
+from lava_sc.core.stability.reruns import repeat_placements, repeat_runs, repeat_samples
+from lava_sc.core.stability.resampling import (
     average_module,
     cosines,
     draw_groups,
@@ -25,6 +24,7 @@ from lava_sc.core.stability import (
     members_among,
     scaled_size,
 )
+from lava_sc.io.blocks import InMemory
 
 
 def modules(n: int, seed: int, n_pairs: int = 30) -> np.ndarray:

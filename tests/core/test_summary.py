@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from lava_sc.core.summary import co_presences, entropy, gene_weights, module_entropies, presences_of_cells
+from lava_sc.core.interpret.summary import co_presences, entropy, gene_weights, module_entropies, presences_of_cells
 
 
 @given(seed=st.integers(0, 2**32 - 1), density=st.floats(0, 1))

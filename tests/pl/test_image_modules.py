@@ -11,7 +11,7 @@ from scipy import sparse
 from tests.pl.pictures import assert_readable
 
 import lava_sc as lava
-from lava_sc._slots import store
+from lava_sc.stored.fields import store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from matplotlib.textpath import TextPath
 from tests.pl.pictures import assert_readable
 
 import lava_sc as lava
-from lava_sc import _read
-from lava_sc.pl._names import gene_names, module_titles
+from lava_sc.pl._plot_names import gene_names, module_titles
+from lava_sc.stored import inputs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,7 +99,7 @@ def test_appended_ids_are_written_only_where_they_tell_genes_apart(explained: An
     symbols = ["HLA-DRA", "CD52", "CD52", *adata.var_names[3:]]
     adata.var["symbol"] = [f"{name}_ENSG{i:011d}" if i < 3 else name for i, name in enumerate(symbols)]
     expected = ["HLA-DRA", *adata.var["symbol"].iloc[1:]]
-    assert _read.labels(adata, "symbol") == dict(zip(adata.var_names, expected, strict=True))
+    assert inputs.labels(adata, "symbol") == dict(zip(adata.var_names, expected, strict=True))
     assert gene_names(adata, adata.var_names[[0, 3]], "symbol") == ["HLA-DRA", adata.var_names[3]]
     lava.tl.name_modules(adata, gene_symbols="symbol", n_genes=adata.n_vars)
     assert any("HLA-DRA" in name for name in adata.uns["lava"]["module_names"])

@@ -14,10 +14,11 @@ import scanpy as sc
 from scipy import sparse
 from tests.helpers import data
 
-from lava_sc import _sources, datasets
-from lava_sc._slots import Slots
-from lava_sc.core.gene_families import FAMILIES, in_families
+from lava_sc import datasets
+from lava_sc.io import sources
 from lava_sc.pp import select_genes
+from lava_sc.pp._gene_families import FAMILIES, in_families
+from lava_sc.stored.fields import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -355,7 +356,7 @@ def test_raw(adata: AnnData) -> None:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sources, "memory_available", lambda: 400_000)
+    monkeypatch.setattr(sources, "memory_available", lambda: 400_000)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("dask") is None, reason="Dask is not installed")

@@ -49,10 +49,10 @@ def test_raw_comes_first_and_a_layer_before_it(counts: np.ndarray) -> None:
 
 
 def test_backed_piece_by_piece(counts: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lava_sc import _sources
+    from lava_sc.io import sources
 
     like_cellxgene(counts).write_h5ad(tmp_path / "file.h5ad")
-    monkeypatch.setattr(_sources, "memory_available", lambda: 4 * 1_000)
+    monkeypatch.setattr(sources, "memory_available", lambda: 4 * 1_000)
     adata = ad.read_h5ad(tmp_path / "file.h5ad", backed="r")
     lava.pp.total_counts(adata)
     np.testing.assert_array_equal(adata.obs["total_counts"], counts.sum(axis=1))

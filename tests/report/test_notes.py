@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import lava_sc as lava
-from lava_sc.report.notes import notes
+from lava_sc._report.notes import notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,10 +20,10 @@ import pytest
 from tests.helpers import assert_same, assert_unchanged, comes_true, stored
 
 import lava_sc as lava
-from lava_sc import cli
-from lava_sc._checkpoint import open_checkpoint, removed_at_the_end
-from lava_sc.core.amf import record as record_module
-from lava_sc.core.amf.record import State
+from lava_sc.cli import commands
+from lava_sc.core.factorise.amf import record as record_module
+from lava_sc.core.factorise.amf.record import State
+from lava_sc.io.checkpoint import open_checkpoint, removed_at_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from lava_sc._states import StateFile
+    from lava_sc.io.state_files import StateFile
 
 LONG: dict[str, Any] = dict(n_modules=2, n_runs=3, tol=0.0, patience=10**6, max_epochs=1500, batch_size=5)
 
@@ -240,7 +240,7 @@ def test_no_permission_to_write(adata: AnnData, tmp_path: Path, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("lava_sc._checkpoint.replace_file", refuse)
+    monkeypatch.setattr("lava_sc.io.checkpoint.replace_file", refuse)
     before = adata.copy()
     with pytest.raises(OSError, match=r"no way to write to checkpoint='.*c' \(Permission denied\), expected"):
         lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "c")
@@ -254,7 +254,7 @@ def test_a_full_disk_is_said_and_loses_nothing(adata: AnnData, tmp_path: Path, m
     def savez(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lava_sc._states.np.savez", savez)
+    monkeypatch.setattr("lava_sc.io.state_files.np.savez", savez)
     with pytest.warns(UserWarning, match=r"states could not be written to the checkpoint .*No space left") as caught:
         lava.tl.amf(adata, 2, n_runs=2, checkpoint=tmp_path / "c")
     assert caught[0].filename == __file__
@@ -268,7 +268,7 @@ def test_what_could_not_be_written_is_not_left_there(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
-    monkeypatch.setattr("lava_sc._states.np.savez", half)
+    monkeypatch.setattr("lava_sc.io.state_files.np.savez", half)
     drawer.write(State({}, {}))
     assert drawer.failures == ["[Errno 28] No space left on device"]
     assert [file.name for file in (tmp_path / "c").iterdir()] == ["checkpoint.json"]
@@ -301,7 +301,7 @@ def test_a_run_that_was_given_up_leaves_nothing_behind(tmp_path: Path, monkeypat
         savez(file, **arrays)
         checkpoint.remove()
 
-    monkeypatch.setattr("lava_sc._states.np.savez", slowly)
+    monkeypatch.setattr("lava_sc.io.state_files.np.savez", slowly)
     drawer.write(State({}, {}))
     assert len(drawer.failures) == 1
     assert list(tmp_path.iterdir()) == []
@@ -404,9 +404,9 @@ def test_command_line(stages: Mapping[str, AnnData], tmp_path: Path, capsys: pyt
     stages["start"].write_h5ad(tmp_path / "in.h5ad")
     command = ["run", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad"), "--n-neighbors", "60"]
     command += ["--n-modules", "2", "--n-runs", "2", "--checkpoint", str(tmp_path / "c")]
-    assert cli.main(command) == 0
+    assert commands.main(command) == 0
     assert not (tmp_path / "c").exists()
     assert "modules" in ad.read_h5ad(tmp_path / "out.h5ad").uns["lava"]
     (tmp_path / "c").write_text("")
-    assert cli.main(command) == 2
+    assert commands.main(command) == 2
     assert "Found a file at checkpoint=" in capsys.readouterr().err

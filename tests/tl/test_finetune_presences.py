@@ -12,7 +12,8 @@ from tests.helpers import assert_same, assert_unchanged, contents, names, run_st
 from tests.reference import amf_numpy as reference
 
 import lava_sc as lava
-from lava_sc import _slots, _steps
+from lava_sc.stored import fields as fields_module
+from lava_sc.stored import steps as steps_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,11 +124,11 @@ def test_amf_again_leaves_no_trace(stages: Mapping[str, AnnData]) -> None:
 
 def test_what_reads_presences_is_dropped(stages: Mapping[str, AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
     """A step to come, which builds on the fine-tuning so that it need not be run again when that is done."""
-    later = _steps.Step("lava_sc.tl.later", builds_on="finetune_presences", fields={"later": "uns"})
-    monkeypatch.setitem(_steps.STEPS, "later", later)
-    monkeypatch.setitem(_slots._STEP_OF, "later", "later")
+    later = steps_module.Step("lava_sc.tl.later", builds_on="finetune_presences", fields={"later": "uns"})
+    monkeypatch.setitem(steps_module.STEPS, "later", later)
+    monkeypatch.setitem(fields_module._STEP_OF, "later", "later")
     adata = stages["amf"].copy()
-    _slots.store(adata, "lava", "later", {"later": 1}, {"a": 1})
+    fields_module.store(adata, "lava", "later", {"later": 1}, {"a": 1})
     assert adata.uns["lava"]["later"] == 1
     assert_unchanged(finetuned(adata), finetuned(stages["amf"]))
 

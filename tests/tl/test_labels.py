@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lava_sc.tl._labels import distinct, of_genes, of_sets, readable
+from lava_sc.stored.module_naming import distinct, of_genes, of_sets, readable
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import zarr
 from tests.helpers import amf, assert_same, assert_unchanged, stored
 
 import lava_sc as lava
-from lava_sc._slots import load
-from lava_sc._sources import Stored
-from lava_sc._store import Writer, new_store, open_store
-from lava_sc.core.amf import batches
-from lava_sc.core.amf.batches import Batches
-from lava_sc.tl._targets import target_of
+from lava_sc.core.factorise.amf import batches
+from lava_sc.core.factorise.amf.batches import Batches
+from lava_sc.io.correlation_store import Writer, new_store, open_store
+from lava_sc.io.sources import Stored
+from lava_sc.stored.fields import load
+from lava_sc.stored.problems import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,7 @@ def test_a_store_larger_than_memory_is_read_ahead_and_a_batch_at_a_time(
     expected = lava.tl.amf(stages["locality_corr"], 2, n_runs=2, copy=True)
     lava.tl.locality_corr(adata, store=tmp_path / "C.zarr")
     assert not target_of(adata, "lava").streamed
-    monkeypatch.setattr("lava_sc.tl._targets.memory_available", lambda: 100)
+    monkeypatch.setattr("lava_sc.stored.problems.memory_available", lambda: 100)
     target = target_of(adata, "lava")
     assert target.streamed
     asked = []
@@ -96,7 +96,7 @@ def test_a_store_larger_than_memory_is_read_ahead_and_a_batch_at_a_time(
     spans = [(int(target.indptr[i]), int(target.indptr[i + 1])) for i in rows[1:]]
     assert asked == [(True, span) for span in (spans[0], spans[0], spans[1], spans[1])]
     monkeypatch.undo()
-    monkeypatch.setattr("lava_sc.tl._targets.memory_available", lambda: 100)
+    monkeypatch.setattr("lava_sc.stored.problems.memory_available", lambda: 100)
     lava.tl.amf(adata, 2, n_runs=2)
     for name in ("modules", "presences"):
         assert_same(adata.uns["lava"][name], expected.uns["lava"][name])

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc.core._parallel import quiet_thread_map, resolve_n_jobs
-from lava_sc.core.kmeans import weighted_kmeans
-from lava_sc.core.moves import refine_probes
-from lava_sc.core.neighbors import nearest_samples
-from lava_sc.core.placement import Options, place_probes, spread_seeds
-from lava_sc.core.sections import allocate, place_in_sections
-from lava_sc.core.spatial_index import build_index, leaf_neighborhoods
+from lava_sc.core.localities.in_degree import nearest_samples
+from lava_sc.core.localities.kd_index import build_index, leaf_neighborhoods
+from lava_sc.core.localities.local_search import refine_probes
+from lava_sc.core.localities.placement import Options, place_probes, spread_seeds
+from lava_sc.core.localities.sections import allocate, place_in_sections
+from lava_sc.core.localities.weighted_kmeans import weighted_kmeans
+from lava_sc.parallel.threads import quiet_thread_map, resolve_n_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.spatial_index import SpatialIndex
+    from lava_sc.core.localities.kd_index import SpatialIndex
 
 _SWEEPS: Final = Options().max_evals
 _PLACED: Final = 2e7  # coordinates of all neighbours

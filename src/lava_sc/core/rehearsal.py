@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc.core import resources
-from lava_sc.core._parallel import resolve_n_jobs
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options as FitOptions
-from lava_sc.core.amf.fit import fit
-from lava_sc.core.amf.pilots import MOST_PAIRS
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.amf.target import make_target
+from lava_sc.core import cost_model
 from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
+from lava_sc.core.factorise.amf.fit import Options as FitOptions
+from lava_sc.core.factorise.amf.fit import fit
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.factorise.amf.successive_halving import MOST_PAIRS
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.parallel.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import IntArray
-    from lava_sc.core.blocks import Source
-    from lava_sc.core.resources import Growth
+    from lava_sc.core.cost_model import Growth
+    from lava_sc.io.blocks import Source
 
 _MOST_PRODUCTS: Final = 3e10  # multiplications in the products of the sampled localities
 _MOST_KEPT: Final = 2e7  # correlations of the sampled localities
@@ -82,7 +82,7 @@ def sample_correlations(
     varying = int(found.defined.any(axis=0).sum())
     return CorrelationSample(
         found.C,
-        resources.growth(found.n_kept_pairs, found.C.indices, n_pairs(varying)),
+        cost_model.growth(found.n_kept_pairs, found.C.indices, n_pairs(varying)),
         int(found.defined.sum(axis=1).max()),
         seconds * _in_turn(n_localities, n_jobs) / _in_turn(len(members), n_jobs),
     )
@@ -128,7 +128,7 @@ def check_correlations_fit(
 
     def needed(n_nonzero: float, n_defined: int) -> int:
         workers, tested = resolve_n_jobs(n_jobs), fdr is not None
-        return resources.correlating_bytes(
+        return cost_model.correlating_bytes(
             *(n_nonzero, n_localities, n_features),
             n=n,
             n_defined=n_defined,
@@ -137,13 +137,13 @@ def check_correlations_fit(
             stored=stored,
         )
 
-    if needed(n_localities * n_pairs(n_features), n_features) <= resources.memory_available():
+    if needed(n_localities * n_pairs(n_features), n_features) <= cost_model.memory_available():
         return
     some = np.random.default_rng(0).permutation(n_localities)[:_CHECKED]
     sample = sample_correlations(source, members[some], n_localities, n_jobs=n_jobs, fdr=fdr, **options)
     expected, error = sample.growth.n_nonzero(n_localities)
     what = f"the correlations between {n_features:,} genes in {n_localities:,} localities"
-    resources.refuse_what_does_not_fit(what, needed(max(expected - error, 0.0), sample.n_defined), remedy)
+    cost_model.refuse_what_does_not_fit(what, needed(max(expected - error, 0.0), sample.n_defined), remedy)
 
 
 def fit_seconds(
@@ -165,7 +165,7 @@ def fit_seconds(
     n_localities, n_columns
         ℓ and J′.
     n_modules, rng
-        See :func:`lava_sc.core.amf.runs.run_many`.
+        See :func:`lava_sc.core.factorise.amf.restarts.run_many`.
     """
     if C.nnz == 0:
         return 0.0, 0.0

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from lava_sc._validate import in_range
+from lava_sc.stored.checks import in_range
 
 if TYPE_CHECKING:
     from typing import Final

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
-from lava_sc._slots import load
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -47,7 +47,7 @@ def gene_set_scores(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     (700, 1)
     >>> adata.obs["MHC II"] = scores["MHC II"]
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     values = np.array(load(adata, key, "cell_gene_set_scores"), dtype=np.float64)
     names = load(adata, key, "gene_set_summary")["gene_set"].astype(str)
     return pd.DataFrame(values, index=adata.obs_names, columns=pd.Index(names, name="gene_set"))

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from lava_sc import _validate
-from lava_sc._slots import has, load
 from lava_sc.core.correlation.pairs import pair_features
+from lava_sc.stored import checks
+from lava_sc.stored.fields import has, load
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -56,7 +56,7 @@ def localities(adata: AnnData, *, key: str = "lava") -> AnnData:
     >>> lava.get.localities(adata).n_obs
     15
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     C: sparse.csr_matrix = load(adata, key, "C")
     genes = np.asarray(load(adata, key, "genes"), dtype=object)
     columns = np.unique(C.indices)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
-from lava_sc._slots import load
 from lava_sc.core.correlation.pairs import pair_features
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,9 +45,9 @@ def module(adata: AnnData, m: int, *, key: str = "lava") -> pd.DataFrame:
     >>> bool((pattern.index == pattern.columns).all())
     True
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     modules = load(adata, key, "modules")
-    _validate.in_range("m", m, 0, modules.shape[0] - 1, integer=True)
+    checks.in_range("m", m, 0, modules.shape[0] - 1, integer=True)
     genes = np.asarray(load(adata, key, "genes"), dtype=object)
     row = modules[[m]]
     a, b = pair_features(row.indices, len(genes))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
-from lava_sc._slots import load
 from lava_sc.core.correlation.pairs import pair_features
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,7 +42,7 @@ def modules(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     >>> lava.get.modules(adata).columns.tolist()
     ['module', 'gene_a', 'gene_b', 'value']
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     stored = load(adata, key, "modules").tocoo()
     genes = np.asarray(load(adata, key, "genes"), dtype=object)
     a, b = pair_features(stored.col, len(genes))

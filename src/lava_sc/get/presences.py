@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
-from lava_sc._slots import load
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +41,6 @@ def presences(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     >>> lava.get.presences(adata).shape
     (500, 4)
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     values = np.array(load(adata, key, "cell_presences"), dtype=np.float64)
     return pd.DataFrame(values, index=adata.obs_names, columns=range(values.shape[1]))

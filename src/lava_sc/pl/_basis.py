@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _embeddings, _validate
-from lava_sc._slots import Slots, load, load_params
+from lava_sc.stored import checks, embeddings
+from lava_sc.stored.fields import Slots, load, load_params
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,13 +85,13 @@ def _dimensions(adata: AnnData, key: str) -> dict[str, int]:
 def _default(known: dict[str, int], explained: str) -> str:
     if known.get(explained) == 2:
         return explained
-    found = (_embeddings.named_in(list(known), name) for name in _PREFERRED)
+    found = (embeddings.named_in(list(known), name) for name in _PREFERRED)
     return _named(known, next((name for name in found if name is not None and known[name] == 2), explained))
 
 
 def _named(known: dict[str, int], basis: str) -> str:
-    name = _embeddings.named_in(list(known), basis) or basis
-    _validate.column_names("basis in adata.obsm", name, list(known))
+    name = embeddings.named_in(list(known), basis) or basis
+    checks.column_names("basis in adata.obsm", name, list(known))
     return name
 
 
@@ -113,7 +113,7 @@ def _nearest_cells(adata: AnnData, explained: str, membership: sparse.csc_matrix
             f"nearest to the probes; put it back or choose it as basis."
         )
         raise ValueError(msg)
-    Z = _embeddings.representation(adata, explained)
+    Z = embeddings.representation(adata, explained)
     nearest = np.empty(len(probes), dtype=np.int64)
     for i, probe in enumerate(probes):
         members = np.sort(membership.indices[membership.indptr[i] : membership.indptr[i + 1]])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
 
-from lava_sc._slots import load
 from lava_sc.pl._layout import POINTS, font_points
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc._slots import Slots, load
+from lava_sc.stored.fields import Slots, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

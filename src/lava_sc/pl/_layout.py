@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
+from lava_sc.stored import checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def make_grid(n: int, ncols: int | None, width: float, height: float, *, bottom:
     if ncols is None:
         at_most = max(1, int((_WIDEST * em() - left - right) // width))
         ncols = -(-n // -(-n // at_most))
-    _validate.in_range("ncols", ncols, 1, np.inf, integer=True)
+    checks.in_range("ncols", ncols, 1, np.inf, integer=True)
     return Grid(n, min(ncols, n), width, height, left=left, bottom=bottom, right=right)
 
 

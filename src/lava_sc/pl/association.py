@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import has, load, load_params
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.pl._bivariate import colors_of, draw_key, ends, room_left_of_key
+from lava_sc.stored import checks
+from lava_sc.stored.fields import has, load, load_params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def association(
     >>> len(fig.axes)  # three maps, two colourbars, a legend and the scatter
     7
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     pair = _read(adata, module, category, key)
     place = find_basis(adata, basis, key)
     scales = _canvas.presence_scale(load(adata, key, "presences"), None), _fraction_scale(pair)
@@ -180,9 +180,9 @@ class _Panels:
 def _read(adata: AnnData, module: int, category: str, key: str) -> _Pair:
     table: pd.DataFrame = load(adata, key, "presence_association")
     presences = np.asarray(load(adata, key, "presences"), dtype=np.float64)
-    _validate.in_range("module", module, 0, presences.shape[1] - 1, integer=True)
+    checks.in_range("module", module, 0, presences.shape[1] - 1, integer=True)
     names = list(dict.fromkeys(table["category"].astype(str)))
-    _validate.column_names("category", category, names)
+    checks.column_names("category", category, names)
     k = names.index(category)
     params = load_params(adata, key, "presence_association")
     x, y = presences[:, module], np.asarray(load(adata, key, "locality_fractions"), dtype=np.float64)[:, k]

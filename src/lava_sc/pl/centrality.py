@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load, load_params
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, load_params
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,7 +69,7 @@ def centrality(
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    _validate.annotated(adata)
+    checks.annotated(adata)
     params = load_params(adata, key, "localities")
     place = find_basis(adata, basis, key)
     n_cells = int(params["n_cells"])  # before any were removed

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -72,7 +72,7 @@ def co_presence(
     >>> len(fig.axes)  # the map, its colourbar and the histogram
     3
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     bits = np.asarray(load(adata, key, "co_presence"), dtype=np.float64)
     n_modules = len(load(adata, key, "module_entropy"))
     place = find_basis(adata, basis, key)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _read, _validate
-from lava_sc._slots import load
 from lava_sc.core.correlation.pairs import pair_features
-from lava_sc.core.summary import PRESENT_ABOVE, gene_weights
+from lava_sc.core.interpret.summary import PRESENT_ABOVE, gene_weights
 from lava_sc.pl import _canvas, _layout
-from lava_sc.pl._names import module_titles
+from lava_sc.pl._plot_names import module_titles
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +123,8 @@ def image_modules(
     >>> [ax.get_title(loc="left") for ax in fig.axes]
     ['module 0', 'module 1', 'module 2']
     """
-    _validate.annotated(adata)
-    _validate.in_range("max_lines", max_lines, 0, np.inf, integer=True)
+    checks.annotated(adata)
+    checks.in_range("max_lines", max_lines, 0, np.inf, integer=True)
     numbers, patterns, titles = _chosen(adata, modules, localities, key)
     pixels = _pixels_of_genes(adata, shape, pixel_key, key)
     images = [_image(patterns[[i]], pixels, shape, max_lines) for i in numbers]
@@ -187,7 +187,7 @@ def _pixels_of_genes(adata: AnnData, shape: tuple[int, int], pixel_key: str | No
             raise ValueError(msg)
         pixels = np.arange(n_pixels)
     else:
-        pixels = _read.var_column(adata, pixel_key).to_numpy()
+        pixels = inputs.var_column(adata, pixel_key).to_numpy()
         if (
             pixels.dtype.kind not in "iu"
             or pixels.min() < 0

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.pl._obs_column import draw_column, room_beside
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,11 +78,11 @@ def localities(
     >>> ax.get_xlabel()
     'UMAP1'
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     membership: sparse.csc_matrix = load(adata, key, "localities").tocsc()
     chosen = _canvas.chosen_numbers("localities", () if localities is None else localities, membership.shape[1])
     if color is not None:
-        _validate.column_names("column of adata.obs", color, list(adata.obs.columns))
+        checks.column_names("column of adata.obs", color, list(adata.obs.columns))
     place = find_basis(adata, basis, key)
 
     own_figure = ax is None

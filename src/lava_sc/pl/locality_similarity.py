@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load
-from lava_sc.core.similarity import cosines_with, pairs_within
+from lava_sc.core.interpret.similarity import cosines_with, pairs_within
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.pl._genes import numbers_of_genes
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,9 +87,9 @@ def locality_similarity(
     >>> len(fig.axes)  # the map and its colourbar
     2
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     C = load(adata, key, "C")
-    _validate.in_range("locality", locality, 0, C.shape[0] - 1, integer=True)
+    checks.in_range("locality", locality, 0, C.shape[0] - 1, integer=True)
     place = find_basis(adata, basis, key)
     pairs = None
     if genes is not None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load, load_params
 from lava_sc.pl import _canvas, _layout
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, load_params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def locality_size(
     >>> ax.get_xscale()
     'log'
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     found = load(adata, key, "locality_size")
     groupby = load_params(adata, key, "locality_size").get("groupby")
     own_figure = ax is None

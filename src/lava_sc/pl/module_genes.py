@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load, load_params
-from lava_sc.core.summary import gene_weights
+from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._direction import direction_scale
-from lava_sc.pl._names import gene_names, module_titles
+from lava_sc.pl._plot_names import gene_names, module_titles
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, load_params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,8 +115,8 @@ def module_genes(
     >>> len(fig.axes)  # a panel for each module and the colourbar
     5
     """
-    _validate.annotated(adata)
-    _validate.in_range("n_genes", n_genes, 1, np.inf, integer=True)
+    checks.annotated(adata)
+    checks.in_range("n_genes", n_genes, 1, np.inf, integer=True)
     threshold = load_params(adata, key, "module_genes").get("threshold")
     chosen = _canvas.chosen_modules(adata, modules, key)
     rankings = _rankings(adata, chosen, n_genes, gene_symbols, key)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate
-from lava_sc._slots import load
 from lava_sc.core.correlation.pairs import pair_features
-from lava_sc.core.direction import sums_where_present
-from lava_sc.core.summary import gene_weights
+from lava_sc.core.interpret.direction import sums_where_present
+from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._direction import direction_colors
-from lava_sc.pl._names import gene_names, module_titles
 from lava_sc.pl._network_layout import fit, place_nodes, without_overlap
+from lava_sc.pl._plot_names import gene_names, module_titles
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,13 +124,13 @@ def module_network(
     >>> len(ax.texts) > 1
     True
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     load(adata, key, "module_genes")
     n_modules = load(adata, key, "modules").shape[0]
-    _validate.in_range("module", module, 0, n_modules - 1, integer=True)
-    _validate.in_range("n_genes", n_genes, 2, np.inf, integer=True)
+    checks.in_range("module", module, 0, n_modules - 1, integer=True)
+    checks.in_range("n_genes", n_genes, 2, np.inf, integer=True)
     if n_edges is not None:
-        _validate.in_range("n_edges", n_edges, 1, np.inf, integer=True)
+        checks.in_range("n_edges", n_edges, 1, np.inf, integer=True)
     network = _network(adata, int(module), n_genes, n_edges, key)
     names = gene_names(adata, np.asarray(load(adata, key, "genes"), dtype=object)[network.genes], gene_symbols)
 
@@ -176,7 +176,7 @@ def _network(adata: AnnData, m: int, n_genes: int, n_edges: int | None, key: str
     inside = inside[np.argsort(-values[inside], kind="stable")]
     drawn = inside[_strongest(ends[inside], len(genes), n_edges)]
     order = np.argsort(pairs[drawn])
-    presences = _read.amf_presences(adata, key)[:, [m]]
+    presences = inputs.amf_presences(adata, key)[:, [m]]
     signed, _ = sums_where_present(load(adata, key, "C"), presences, pairs[drawn][order])
     means = np.empty(len(drawn))
     means[order] = signed[:, 0]

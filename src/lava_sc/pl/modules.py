@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate, get
-from lava_sc._slots import load
-from lava_sc.core.summary import PRESENT_ABOVE
+from lava_sc import get
+from lava_sc.core.interpret.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
-from lava_sc.pl._names import gene_names, module_titles
+from lava_sc.pl._plot_names import gene_names, module_titles
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +93,8 @@ def modules(
     >>> len(fig.axes)  # a map and bars for each module, and the colourbar
     9
     """
-    _validate.annotated(adata)
-    _validate.in_range("n_genes", n_genes, 1, np.inf, integer=True)
+    checks.annotated(adata)
+    checks.in_range("n_genes", n_genes, 1, np.inf, integer=True)
     chosen = _canvas.chosen_modules(adata, modules, key)
     place = find_basis(adata, basis, key)
     presences = load(adata, key, "presences")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load
 from lava_sc.pl import _canvas, _layout
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     """
     from matplotlib.ticker import MaxNLocator
 
-    _validate.annotated(adata)
+    checks.annotated(adata)
     table, choice = load(adata, key, "n_modules"), load(adata, key, "n_modules_choice")
     em = _layout.em()
     width, height = _SIZE

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load
 from lava_sc.pl import _canvas, _layout
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,8 @@ def ora(
     >>> [text.get_text() for text in fig.axes[0].get_yticklabels()]
     ['first']
     """
-    _validate.annotated(adata)
-    _validate.in_range("n_sets", n_sets, 1, np.inf, integer=True)
+    checks.annotated(adata)
+    checks.in_range("n_sets", n_sets, 1, np.inf, integer=True)
     table, control = load(adata, key, "ora"), load(adata, key, "ora_control")
     chosen = _canvas.chosen_modules(adata, modules, key)
     table = table[table["module"].isin(chosen)]

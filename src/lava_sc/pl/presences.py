@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc import _validate, get
+from lava_sc import get
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
-from lava_sc.pl._names import module_titles
+from lava_sc.pl._plot_names import module_titles
+from lava_sc.stored import checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,7 @@ def presences(
     >>> len(fig.axes)  # two maps and the colourbar
     3
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     chosen = _canvas.chosen_modules(adata, modules, key)
     place = find_basis(adata, basis, key)
     values = get.presences(adata, key=key).to_numpy()

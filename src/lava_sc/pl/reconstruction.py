@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load
-from lava_sc.core.reconstruction import reconstruct_locality
-from lava_sc.core.summary import PRESENT_ABOVE
+from lava_sc.core.interpret.reconstruction import reconstruct_locality
+from lava_sc.core.interpret.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._genes import numbers_of_genes
-from lava_sc.pl._names import gene_names, module_titles
+from lava_sc.pl._plot_names import gene_names, module_titles
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.reconstruction import Reconstruction
+    from lava_sc.core.interpret.reconstruction import Reconstruction
 
 _MOST_PARTS: Final = 6
 _SIDE: Final = (2.2, 3.0)  # of a panel, inches
@@ -84,10 +84,10 @@ def reconstruction(
     >>> fig.axes[0].get_title(loc="left")
     'locality 0'
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     presences = load(adata, key, "presences")
-    _validate.in_range("locality", locality, 0, len(presences) - 1, integer=True)
-    _validate.in_range("n_genes", n_genes, 2, np.inf, integer=True)
+    checks.in_range("locality", locality, 0, len(presences) - 1, integer=True)
+    checks.in_range("n_genes", n_genes, 2, np.inf, integer=True)
     names = np.asarray(load(adata, key, "genes"), dtype=object)
     asked = None if genes is None else numbers_of_genes(adata, genes, key)
     found = reconstruct_locality(

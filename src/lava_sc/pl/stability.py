@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._slots import load, load_params
 from lava_sc.pl import _canvas, _layout
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, load_params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ def stability(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     >>> [ax.get_xlabel() for ax in fig.axes]
     ['overlap', 'module']
     """
-    _validate.annotated(adata)
+    checks.annotated(adata)
     table, cosines = load(adata, key, "stability"), load(adata, key, "stability_cosines")
     of_what = "donors" if "donor_key" in load_params(adata, key, "stability") else "cells"
     panels = _panels(table, cosines[~cosines["null"].to_numpy(dtype=bool)])

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from lava_sc import _read, _slots, _validate
 from lava_sc._logging import logger, warn
-from lava_sc.core._parallel import thread_map
 from lava_sc.core.correlation.ranks import defined_features
-from lava_sc.core.gene_families import in_families
+from lava_sc.parallel.threads import thread_map
+from lava_sc.pp._gene_families import in_families
 from lava_sc.pp._variability import Flavor, highly_variable, survey
+from lava_sc.stored import checks, fields, inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import BoolArray, IntArray
-    from lava_sc.core.blocks import Source
+    from lava_sc.io.blocks import Source
     from lava_sc.pp._variability import Survey
 
 _FEWEST_GENES: Final = 2
@@ -39,7 +39,7 @@ def select_genes(
     use_raw: bool = False,
     batch_key: str | None = None,
     gene_symbols: str | None = None,
-    key_added: str = _slots.GENE_MASK,
+    key_added: str = fields.GENE_MASK,
     copy: bool = False,
 ) -> AnnData | None:
     """Mark the genes to explain the embedding with: highly variable, and of no family that explains little.
@@ -103,20 +103,20 @@ def select_genes(
     >>> int(adata.var["lava_genes"].sum())
     200
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.column(key_added)
-    _validate.one_of("flavor", flavor, get_args(Flavor))
-    _validate.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.column(key_added)
+    checks.one_of("flavor", flavor, get_args(Flavor))
+    checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     if n_top_genes is not None:
-        _validate.in_range("n_top_genes", n_top_genes, _FEWEST_GENES, np.inf, integer=True)
-    batches = None if batch_key is None else _read.obs_column(adata, batch_key)
-    _validate.unique_var_names(adata)
+        checks.in_range("n_top_genes", n_top_genes, _FEWEST_GENES, np.inf, integer=True)
+    batches = None if batch_key is None else inputs.obs_column(adata, batch_key)
+    checks.unique_var_names(adata)
     families = (exclude,) if isinstance(exclude, str) else tuple(exclude)
     allowed = ~_excluded(adata, families, gene_symbols)
-    members = None if localities_key is None else _read.locality_members(adata, localities_key)
+    members = None if localities_key is None else inputs.locality_members(adata, localities_key)
 
-    source = _read.source(adata, np.ones(adata.n_vars, dtype=bool), layer=layer, use_raw=use_raw)
+    source = inputs.source(adata, np.ones(adata.n_vars, dtype=bool), layer=layer, use_raw=use_raw)
     found = survey(source)
     selected = candidates = _candidates(source, allowed, found, members, max_tie_fraction)
     if n_top_genes is not None and candidates.sum() > n_top_genes:
@@ -129,7 +129,7 @@ def select_genes(
             flavor=flavor,
             batches=batches,
             log1p=adata.uns.get("log1p", {}),
-            where=_read.matrix_name(layer, use_raw=use_raw),
+            where=inputs.matrix_name(layer, use_raw=use_raw),
         )
     elif n_top_genes is not None:
         logger.info("n_top_genes=%d: taking all %d candidates", n_top_genes, candidates.sum())
@@ -168,8 +168,8 @@ def _candidates(
 
 
 def _excluded(adata: AnnData, families: Sequence[str], gene_symbols: str | None) -> BoolArray:
-    symbols = _read.symbols(adata, gene_symbols)
-    if families and gene_symbols is None and _validate.looks_like_ensembl(symbols.tolist()):
+    symbols = inputs.symbols(adata, gene_symbols)
+    if families and gene_symbols is None and checks.looks_like_ensembl(symbols.tolist()):
         msg = (
             "adata.var_names are Ensembl ids and there is no var['feature_name'], so no gene can be excluded by its "
             "symbol; pass gene_symbols= with the var column that holds symbols, or exclude=() to select from all."

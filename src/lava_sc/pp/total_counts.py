@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lava_sc import _read, _validate
-from lava_sc._sources import open_source, reading
+from lava_sc.io.sources import open_source, reading
+from lava_sc.stored import checks, inputs
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.blocks import Source
+    from lava_sc.io.blocks import Source
 
 
 def total_counts(
@@ -65,12 +65,12 @@ def total_counts(
     >>> bool((adata.obs["depth"] > 0).all())
     True
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.column(key_added)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.column(key_added)
     if use_raw is None:
         use_raw = layer is None and adata.raw is not None
-    where = _read.matrix_name(layer, use_raw=use_raw)
+    where = inputs.matrix_name(layer, use_raw=use_raw)
     totals = _row_sums(_source(adata, layer, where, use_raw=use_raw), where)
     adata = adata.copy() if copy else adata
     if adata.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it
@@ -82,7 +82,7 @@ def total_counts(
 def _source(adata: AnnData, layer: str | None, where: str, *, use_raw: bool) -> Source:
     """All genes; ``raw`` may have more than ``adata.var_names``."""
     if not use_raw:
-        return _read.source(adata, np.ones(adata.n_vars, dtype=bool), layer=layer)
+        return inputs.source(adata, np.ones(adata.n_vars, dtype=bool), layer=layer)
     if layer is not None or adata.raw is None:
         found = f"use_raw=True with layer={layer!r}" if layer is not None else "no adata.raw"
         msg = f"Found {found}, expected one place with counts; leave use_raw out."

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _validate
 from lava_sc._logging import logger
-from lava_sc.core._tasks import resolve_client
-from lava_sc.core.amf.runs import share_threads
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.device import resolve_device
-from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
+from lava_sc.core.cost_model import fit_bytes, refuse_what_does_not_fit
+from lava_sc.core.factorise.amf.restarts import share_threads
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.parallel.device import resolve_device
+from lava_sc.parallel.tasks import resolve_client
+from lava_sc.stored import checks
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
 _REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr) or these in a file (store of it)"
 
@@ -39,16 +39,16 @@ def check_arguments(
     ValueError
         If an argument of the model, its start or its descent is out of range.
     """
-    _validate.in_range("n_modules", n_modules, 1, n_localities, integer=True)
-    _validate.in_range("nu", nu, 1, np.inf)
+    checks.in_range("n_modules", n_modules, 1, n_localities, integer=True)
+    checks.in_range("nu", nu, 1, np.inf)
     if isinstance(gamma, str):
-        _validate.one_of("gamma", gamma, ["auto"])
+        checks.one_of("gamma", gamma, ["auto"])
     else:
-        _validate.in_range("gamma", gamma, 0, np.inf)
-    _validate.one_of("init", init, list(STARTS))
-    _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
-    _validate.in_range("batch_size", batch_size, 1, np.inf, integer=True)
-    _validate.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
+        checks.in_range("gamma", gamma, 0, np.inf)
+    checks.one_of("init", init, list(STARTS))
+    checks.in_range("n_runs", n_runs, 1, np.inf, integer=True)
+    checks.in_range("batch_size", batch_size, 1, np.inf, integer=True)
+    checks.in_range("learning_rate", learning_rate, float(np.finfo(np.float32).tiny), 1)
 
 
 def where_to_run(device: str, client: Client | None) -> tuple[str, Client | None]:
@@ -83,13 +83,13 @@ def check_schedule(
     ValueError
         If an argument of the schedule, the device or the workers is out of range.
     """
-    _validate.in_range("n_refits", n_refits, 0, np.inf, integer=True)
-    _validate.in_range("tol", tol, 0, 1)
-    _validate.in_range("patience", patience, 1, np.inf, integer=True)
-    _validate.in_range("max_epochs", max_epochs, 1, np.inf, integer=True)
-    _validate.in_range("min_localities", min_localities, 1, np.inf, integer=True)
-    _validate.one_of("device", device, ["auto", "cpu", "cuda", "mps"])
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("n_refits", n_refits, 0, np.inf, integer=True)
+    checks.in_range("tol", tol, 0, 1)
+    checks.in_range("patience", patience, 1, np.inf, integer=True)
+    checks.in_range("max_epochs", max_epochs, 1, np.inf, integer=True)
+    checks.in_range("min_localities", min_localities, 1, np.inf, integer=True)
+    checks.one_of("device", device, ["auto", "cpu", "cuda", "mps"])
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def refuse_nothing(target: Target, min_localities: int) -> None:

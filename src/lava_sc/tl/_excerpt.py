@@ -14,14 +14,14 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from lava_sc import _read
-from lava_sc._slots import GENE_MASK
-from lava_sc.core._parallel import quiet_thread_map
-from lava_sc.core.blocks import SHARE_OF_MEMORY, InMemory, n_bytes, rows_needed
 from lava_sc.core.correlation.ranks import defined_features
-from lava_sc.core.resources import memory_available
+from lava_sc.core.cost_model import memory_available
+from lava_sc.io.blocks import SHARE_OF_MEMORY, InMemory, n_bytes, rows_needed
+from lava_sc.parallel.threads import quiet_thread_map
 from lava_sc.pp._variability import survey
 from lava_sc.pp.select_genes import select_genes
+from lava_sc.stored import inputs
+from lava_sc.stored.fields import GENE_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,15 +100,15 @@ def take_excerpt(
         cells, positions = rows_needed(members, adata.n_obs)
         part, genes = (adata[cells] if mask.all() else adata[cells, mask]), np.ones(int(mask.sum()), dtype=bool)
         most_held = 0.0 if mask.all() else np.inf
-    source = _read.source(part, genes, layer=layer, use_raw=use_raw)
+    source = inputs.source(part, genes, layer=layer, use_raw=use_raw)
     block = next(iter(source.blocks(positions)))
     cells, positions = rows_needed(members[block.localities], adata.n_obs)
     seconds = time.perf_counter() - began
     obs = pd.DataFrame(
-        {name: _read.obs_column(adata, name).to_numpy()[cells] for name in dict.fromkeys(obs_columns)},
+        {name: inputs.obs_column(adata, name).to_numpy()[cells] for name in dict.fromkeys(obs_columns)},
         index=np.arange(len(cells)).astype(str),
     )
-    var = pd.DataFrame({_SYMBOLS: _read.symbols(adata, None)[mask]}, index=adata.var_names[mask])
+    var = pd.DataFrame({_SYMBOLS: inputs.symbols(adata, None)[mask]}, index=adata.var_names[mask])
     notes = {name: adata.uns[name] for name in ("log1p",) if name in adata.uns}  # variability is measured by its base
     return Excerpt(AnnData(block.X, obs=obs, var=var, uns=notes), positions, seconds, most_held)
 

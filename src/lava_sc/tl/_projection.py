@@ -11,21 +11,21 @@ import pandas as pd
 from scipy import sparse
 from scipy.stats import false_discovery_control
 
-from lava_sc import _read
-from lava_sc._slots import has, load, load_params
-from lava_sc.core.amf.run import Run
 from lava_sc.core.correlation.pairs import pair_features
-from lava_sc.core.matching import against_random, exchanges, levels_of, ranked_by_level
-from lava_sc.core.preservation import (
+from lava_sc.core.correlation.relabel import relabelled
+from lava_sc.core.factorise.amf.run import Run
+from lava_sc.core.interpret.preservation import (
     explained_by_exchanged,
     likeness,
     pattern_cosines,
     project,
     strongest_pairs,
 )
-from lava_sc.core.relabel import relabelled
-from lava_sc.core.summary import PRESENT_ABOVE, co_presence, gene_weights, presences_of_cells
-from lava_sc.tl._runs import of_all_genes, options_of_amf, table_of_runs
+from lava_sc.core.interpret.summary import PRESENT_ABOVE, co_presence, gene_weights, presences_of_cells
+from lava_sc.core.nulls.exchanged_genes import against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.stored import inputs
+from lava_sc.stored.fields import has, load, load_params
+from lava_sc.stored.runs import of_all_genes, options_of_amf, table_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import BoolArray, FloatArray, IntArray
-    from lava_sc.core.amf.fit import Options
-    from lava_sc.core.matching import Levels
-    from lava_sc.core.preservation import Likeness, Projected
-    from lava_sc.tl._common_genes import CommonGenes
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.interpret.preservation import Likeness, Projected
+    from lava_sc.core.nulls.exchanged_genes import Levels
+    from lava_sc.stored.common_genes import CommonGenes
 
 _TAKES_PART: Final = 0.05  # of the largest weight (paper, B.9.2)
 _LEVEL: Final = 0.05
@@ -160,7 +160,7 @@ class Projection:
                 f"made of; match more genes, or take a reference with more of them."
             )
             raise ValueError(msg)
-        source = _read.source(adata, common.mask(adata), **where)
+        source = inputs.source(adata, common.mask(adata), **where)
         return cls(
             reference=reference,
             C=relabelled(load(adata, key, "C"), np.argsort(stored_at), n),
@@ -169,7 +169,7 @@ class Projection:
             stored_at=stored_at,
             named=named,
             defined=np.asarray(load(adata, key, "defined"))[:, stored_at],
-            levels=levels_of(source, _read.locality_members(adata, key)).take(stored_at),
+            levels=levels_of(source, inputs.locality_members(adata, key)).take(stored_at),
             n_jobs=n_jobs,
         )
 

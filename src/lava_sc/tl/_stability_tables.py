@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc.core.repeats import PARTS
+from lava_sc.core.stability.reruns import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lava_sc.core.repeats import Comparison
+    from lava_sc.core.stability.reruns import Comparison
 
 
 def table_of_cosines(found: Sequence[Comparison]) -> pd.DataFrame:

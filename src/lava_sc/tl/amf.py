@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lava_sc import _validate
-from lava_sc._checkpoint import identity, open_checkpoint
 from lava_sc._logging import logger, warn
-from lava_sc._slots import load, store
-from lava_sc.core.amf.accelerator import accelerator_engines
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.gamma import sweep_gamma
-from lava_sc.core.amf.runs import run_many
-from lava_sc.core.summary import gene_weights, presences_of_cells
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.gamma import sweep_gamma
+from lava_sc.core.factorise.amf.restarts import run_many
+from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.interpret.summary import gene_weights, presences_of_cells
+from lava_sc.io.checkpoint import identity, open_checkpoint
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.n_modules_choice import chosen_number, stored_runs
+from lava_sc.stored.problems import target_of
+from lava_sc.stored.runs import fields_of_runs, of_all_genes, table_of_sweep
 from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing, where_to_run
-from lava_sc.tl._chosen import chosen_number, stored_runs
-from lava_sc.tl._runs import fields_of_runs, of_all_genes, table_of_sweep
-from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import SeedLike
-    from lava_sc.core.amf.gamma import Sweep
-    from lava_sc.core.amf.runs import Runs
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.amf.gamma import Sweep
+    from lava_sc.core.factorise.amf.restarts import Runs
+    from lava_sc.core.factorise.problem import Target
 
 
 def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and how it runs
@@ -177,8 +177,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     (15, 4)
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     n_localities = load(adata, key, "C").shape[0]
     n_modules = chosen_number(adata, key) if n_modules is None else n_modules
     check_arguments(n_modules, n_localities, nu, gamma, init, n_runs, batch_size, learning_rate)

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from lava_sc import _validate
 from lava_sc._logging import logger, warn
-from lava_sc._slots import load, store
-from lava_sc.core._tasks import resolve_client
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.number import choose
-from lava_sc.core.numbers import quick, try_number
-from lava_sc.tl._null import null_data
-from lava_sc.tl._numbers import Findings, against_chance, in_other_cells, table_of_numbers
-from lava_sc.tl._runs import fields_of_runs
-from lava_sc.tl._targets import target_of
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.n_modules.rule import choose
+from lava_sc.core.n_modules.sweep import quick, try_number
+from lava_sc.parallel.tasks import resolve_client
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.null_data import null_data
+from lava_sc.stored.problems import target_of
+from lava_sc.stored.runs import fields_of_runs
+from lava_sc.tl._n_modules import Findings, against_chance, in_other_cells, table_of_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import SeedLike
-    from lava_sc.core.null import NullData
-    from lava_sc.core.number import Choice
+    from lava_sc.core.n_modules.rule import Choice
+    from lava_sc.core.nulls.null_data import NullData
 
 #: Of Σ C²; with ``fdr=0.05`` chance alone keeps about one correlation in twenty, weaker ones than the others.
 _MUCH: Final = 0.1
@@ -145,8 +145,8 @@ def choose_n_modules(
     2
     >>> lava.tl.amf(adata, n_runs=2)  # the runs of that number, without fitting them again
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     numbers = _numbers(n_modules, load(adata, key, "C").shape[0])
     fewest, numbers = numbers[0], sorted({max(numbers[0] - 1, 1), *numbers})
     _check_arguments(n_runs, n_permutations, n_splits, nu, gamma, init, n_jobs)
@@ -193,7 +193,7 @@ def _numbers(n_modules: Iterable[int], n_localities: int) -> list[int]:
         msg = "Found no number in n_modules, expected at least one; pass for example range(2, 16)."
         raise ValueError(msg)
     for number in numbers:
-        _validate.in_range("n_modules", number, 1, np.inf, integer=True)
+        checks.in_range("n_modules", number, 1, np.inf, integer=True)
     possible = sorted({int(number) for number in numbers if number <= n_localities})
     if not possible:
         msg = f"Found n_modules of at least {min(numbers)}, expected at most the {n_localities} localities; lower it."
@@ -204,13 +204,13 @@ def _numbers(n_modules: Iterable[int], n_localities: int) -> list[int]:
 def _check_arguments(
     n_runs: int, n_permutations: int, n_splits: int, nu: float, gamma: float, init: str, n_jobs: int | None
 ) -> None:
-    _validate.in_range("n_runs", n_runs, 2, np.inf, integer=True)
-    _validate.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
-    _validate.in_range("n_splits", n_splits, 0, np.inf, integer=True)
-    _validate.in_range("nu", nu, 1, np.inf)
-    _validate.in_range("gamma", gamma, 0, np.inf)
-    _validate.one_of("init", init, list(STARTS))
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("n_runs", n_runs, 2, np.inf, integer=True)
+    checks.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
+    checks.in_range("n_splits", n_splits, 0, np.inf, integer=True)
+    checks.in_range("nu", nu, 1, np.inf)
+    checks.in_range("gamma", gamma, 0, np.inf)
+    checks.one_of("init", init, list(STARTS))
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _report(choice: Choice) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc import _validate
 from lava_sc._logging import logger, warn
-from lava_sc._slots import load, store
-from lava_sc.core.summary import co_presences, module_entropies
+from lava_sc.core.interpret.summary import co_presences, module_entropies
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, store
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,9 +73,9 @@ def co_presence(
     >>> adata.uns["lava"]["co_presence"].shape
     (15,)
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.in_range("min_presence_sum", min_presence_sum, 0, np.inf)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.in_range("min_presence_sum", min_presence_sum, 0, np.inf)
     presences = load(adata, key, "presences")
     bits = co_presences(presences, min_presence_sum=float(min_presence_sum))
     _report(bits, presences, min_presence_sum)

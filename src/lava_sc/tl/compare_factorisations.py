@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
 from lava_sc._logging import logger, warn
-from lava_sc._slots import has, load, load_params, store
-from lava_sc.core.amf.runs import share_threads
-from lava_sc.core.factorisations import MAX_UPDATES, by_amf, by_nmf
-from lava_sc.core.model_selection import silhouette_of_runs
-from lava_sc.core.resources import fit_bytes, refuse_what_does_not_fit
-from lava_sc.tl._runs import options_of_amf
-from lava_sc.tl._targets import target_of
+from lava_sc.core.cost_model import fit_bytes, refuse_what_does_not_fit
+from lava_sc.core.factorise.amf.restarts import share_threads
+from lava_sc.core.factorise.nmf import MAX_UPDATES, by_amf, by_nmf
+from lava_sc.core.n_modules.medoids import silhouette_of_runs
+from lava_sc.stored import checks
+from lava_sc.stored.fields import has, load, load_params, store
+from lava_sc.stored.problems import target_of
+from lava_sc.stored.runs import options_of_amf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import SeedLike
-    from lava_sc.core.amf.fit import Options
-    from lava_sc.core.amf.target import Target
-    from lava_sc.core.factorisations import Factorised
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.nmf import Factorised
+    from lava_sc.core.factorise.problem import Target
 
 _DEFAULT_START: Final = "nmf"
 _REMEDY: Final = "lower n_modules, n_runs or n_jobs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr)"
@@ -122,14 +122,14 @@ def compare_factorisations(
     True
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     n_localities = load(adata, key, "C").shape[0]
     arguments = load_params(adata, key, "amf") if has(adata, key, "runs") else {}
     n_modules = _known_number(n_modules, arguments, key)
-    _validate.in_range("n_modules", n_modules, 1, n_localities, integer=True)
-    _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("n_modules", n_modules, 1, n_localities, integer=True)
+    checks.in_range("n_runs", n_runs, 1, np.inf, integer=True)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     target = target_of(adata, key, min_localities=int(arguments.get("min_localities", 1)))
     _check_memory(target, n_modules, n_runs, n_jobs)
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import warn
-from lava_sc._slots import GENE_MASK
-from lava_sc.core import resources
-from lava_sc.core._parallel import resolve_n_jobs
-from lava_sc.core.amf.runs import share_threads
-from lava_sc.core.amf.target import BLOCK
-from lava_sc.core.blocks import InMemory
-from lava_sc.core.numbers import N_FOLDS, N_NULLS_OF_CURVE, N_RUNS_OF_NULL
+from lava_sc.core import cost_model
+from lava_sc.core.factorise.amf.restarts import share_threads
+from lava_sc.core.factorise.problem import BLOCK
+from lava_sc.core.localities.sections import allocate
+from lava_sc.core.n_modules.sweep import N_FOLDS, N_NULLS_OF_CURVE, N_RUNS_OF_NULL
 from lava_sc.core.placement_rehearsal import sample_placement
 from lava_sc.core.rehearsal import fit_seconds, sample_correlations
-from lava_sc.core.sections import allocate
+from lava_sc.io.blocks import InMemory
+from lava_sc.parallel.threads import resolve_n_jobs
+from lava_sc.stored import checks, embeddings, inputs
+from lava_sc.stored.fields import GENE_MASK
 from lava_sc.tl._excerpt import select_in_excerpt, take_excerpt
 from lava_sc.tl.localities import _libraries, _sizes
 
@@ -128,17 +128,17 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     15
     """
     rng = np.random.default_rng(rng)
-    _validate.annotated(adata)
+    checks.annotated(adata)
     _check_arguments(n_runs, max_tie_fraction, fdr, n_jobs)
-    _validate.unique_var_names(adata)
+    checks.unique_var_names(adata)
     given = mask_var is not None or GENE_MASK in adata.var.columns
-    mask = _read.gene_mask(adata, mask_var, GENE_MASK) if given else np.ones(adata.n_vars, dtype=bool)
+    mask = inputs.gene_mask(adata, mask_var, GENE_MASK) if given else np.ones(adata.n_vars, dtype=bool)
     places = _places(adata, use_rep, n_neighbors, overlap, library_key)
     chosen, n_modules = n_modules is None, min(_MIDDLE, places.n_localities) if n_modules is None else n_modules
-    _validate.in_range("n_modules", n_modules, 1, places.n_localities, integer=True)
+    checks.in_range("n_modules", n_modules, 1, places.n_localities, integer=True)
     names = [covariates] if isinstance(covariates, str) else list(covariates or [])
     columns = names if batch_key is None else [*names, batch_key]
-    available = resources.memory_available()
+    available = cost_model.memory_available()
 
     members, placing = _placing(places, rng, n_jobs)
     stages = {"localities": placing}
@@ -151,8 +151,8 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
         places.n_localities,
         max_tie_fraction=max_tie_fraction,
         fdr=fdr,
-        covariates=[_read.covariate(excerpt.data, name) for name in names],
-        batches=None if batch_key is None else _read.batch_codes(excerpt.data, batch_key),
+        covariates=[inputs.covariate(excerpt.data, name) for name in names],
+        batches=None if batch_key is None else inputs.batch_codes(excerpt.data, batch_key),
         n_jobs=n_jobs,
     )
     found = _sizes_found(places, excerpt, sample) | {"n_modules": n_modules}
@@ -160,7 +160,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     fitting = fit_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
     amf = _factorising(found, *fitting, n_runs, n_jobs)
     stages |= _choosing(amf, stages["locality_corr"], n_runs, tested=fdr is not None) if chosen else {"amf": amf}
-    return _table(stages, found | {"available_gb": available / resources.GB})
+    return _table(stages, found | {"available_gb": available / cost_model.GB})
 
 
 @dataclass(frozen=True)
@@ -184,16 +184,16 @@ class _Stage:
 
 
 def _check_arguments(n_runs: int, max_tie_fraction: float, fdr: float | None, n_jobs: int | None) -> None:
-    _validate.in_range("n_runs", n_runs, 1, np.inf, integer=True)
-    _validate.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
-    _validate.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("n_runs", n_runs, 1, np.inf, integer=True)
+    checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
+    checks.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _places(
     adata: AnnData, use_rep: str | None, n_neighbors: int | None, overlap: float, library_key: str | None
 ) -> _Places:
-    Z = _embeddings.representation(adata, _embeddings.representation_key(adata, use_rep))
+    Z = embeddings.representation(adata, embeddings.representation_key(adata, use_rep))
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
     libraries = _libraries(adata, library_key, n)
     if libraries is None:
@@ -205,8 +205,8 @@ def _placing(places: _Places, rng: np.random.Generator, n_jobs: int | None) -> t
     (n_cells, dimension), n, n_localities = places.Z.shape, places.n, places.n_localities
     n_sampled = min(_SAMPLED, n_localities)
     sample = sample_placement(places.Z, places.sections, n, n_localities, n_sampled, rng, n_jobs)
-    peak = resources.localities_bytes(n_cells, dimension, n_localities, n, resolve_n_jobs(n_jobs))
-    left = resources.membership_bytes(n_cells, n_localities, n)
+    peak = cost_model.localities_bytes(n_cells, dimension, n_localities, n, resolve_n_jobs(n_jobs))
+    left = cost_model.membership_bytes(n_cells, n_localities, n)
     what = f"{n_localities:,} localities of {n:,} of {n_cells:,} cells"
     return sample.members, _Stage(sample.seconds, peak, left, what)
 
@@ -243,13 +243,13 @@ def _correlating(
     n_jobs: int | None,
 ) -> _Stage:
     n_cells, sizes = len(places.Z), (found["n_nonzero"], places.n_localities, found["n_genes"])
-    peak = excerpt.bytes_held(n_cells) + resources.correlating_bytes(
+    peak = excerpt.bytes_held(n_cells) + cost_model.correlating_bytes(
         *sizes, n=places.n, n_defined=sample.n_defined, tested=fdr is not None, workers=resolve_n_jobs(n_jobs)
     )
     seconds = sample.seconds + excerpt.seconds * n_cells / excerpt.data.n_obs
     counts = f"{_about(found['n_nonzero'])} ± {_about(found['n_nonzero_se'])}"
     what = f"{found['n_genes']:,} genes: {counts} correlations"
-    return _Stage(seconds, peak, resources.correlations_bytes(*sizes), what)
+    return _Stage(seconds, peak, cost_model.correlations_bytes(*sizes), what)
 
 
 def _factorising(
@@ -257,8 +257,8 @@ def _factorising(
 ) -> _Stage:
     sizes = found["n_nonzero"], found["n_localities"], found["n_columns"]
     side_by_side, threads = share_threads(n_jobs, n_runs, -(-found["n_columns"] // BLOCK))
-    fitting = resources.fit_bytes(*sizes, n_modules=found["n_modules"], side_by_side=side_by_side)
-    peak = max(resources.target_bytes(*sizes), fitting)
+    fitting = cost_model.fit_bytes(*sizes, n_modules=found["n_modules"], side_by_side=side_by_side)
+    peak = max(cost_model.target_bytes(*sizes), fitting)
     what = (
         f"{found['n_modules']} modules of {_about(found['n_columns'])} pairs, {n_runs} runs of about {_EPOCHS} epochs"
     )
@@ -287,14 +287,14 @@ def _about(number: float) -> str:
 def _table(stages: Mapping[str, _Stage], found: Mapping[str, float]) -> pd.DataFrame:
     left = np.cumsum([0.0, *(stage.left for stage in stages.values())])[:-1]
     memory = [float(before + stage.peak) for before, stage in zip(left, stages.values(), strict=True)]
-    available = found["available_gb"] * resources.GB
+    available = found["available_gb"] * cost_model.GB
     for name, n_bytes in zip(stages, memory, strict=True):
         if n_bytes > available:
-            warn(resources.too_large(name, n_bytes, available, _REMEDIES[name]))
+            warn(cost_model.too_large(name, n_bytes, available, _REMEDIES[name]))
     table = pd.DataFrame(
         {
             "seconds": [stage.seconds for stage in stages.values()],
-            "memory_gb": [n_bytes / resources.GB for n_bytes in memory],
+            "memory_gb": [n_bytes / cost_model.GB for n_bytes in memory],
             "fits": [n_bytes <= available for n_bytes in memory],
             "what": [stage.what for stage in stages.values()],
         },

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from lava_sc import _validate
-from lava_sc._checkpoint import removed_at_the_end
-from lava_sc._slots import all_or_nothing, load
-from lava_sc.core._tasks import resolve_client
-from lava_sc.core.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.io.checkpoint import removed_at_the_end
+from lava_sc.parallel.tasks import resolve_client
 from lava_sc.pp.select_genes import select_genes
+from lava_sc.stored import checks
+from lava_sc.stored.fields import all_or_nothing, load
 from lava_sc.tl.amf import amf
 from lava_sc.tl.choose_n_modules import choose_n_modules
 from lava_sc.tl.localities import localities
@@ -122,8 +122,8 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     >>> lava.tl.explain(adata, n_modules=4)
     >>> figure = lava.pl.modules(adata, show=False)
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     _check_together(n_modules, checkpoint, obs_key, donor_key)
     resolve_client(client)
     adata = adata.copy() if copy else adata

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
 from lava_sc._logging import logger
-from lava_sc._slots import has, load, store
-from lava_sc.core.amf.finetune import finetune
-from lava_sc.core.summary import presences_of_cells
+from lava_sc.core.factorise.amf.finetune import finetune
+from lava_sc.core.interpret.summary import presences_of_cells
+from lava_sc.stored import checks
+from lava_sc.stored.fields import has, load, store
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from lava_sc.core.amf.finetune import FineTuned
+    from lava_sc.core.factorise.amf.finetune import FineTuned
 
 _REACHED: Final = 1e-3  # as close to τ as is promised
 
@@ -68,7 +68,7 @@ def finetune_presences(
     Notes
     -----
     The pinball loss of Equation S3 at level τ would not give the ratio τ, since it balances numbers of pairs, weighted, and
-    not errors. See ``lava_sc.core.amf.finetune`` for what is minimised instead, and how.
+    not errors. See ``lava_sc.core.factorise.amf.finetune`` for what is minimised instead, and how.
 
     The ratio is τ to 0.001 wherever presences can reach it usefully. It stays below where modules have nothing more to recover:
     in localities without correlations, or with none in any module. How many there are is logged.
@@ -85,11 +85,11 @@ def finetune_presences(
     >>> float(adata.uns["lava"]["finetuning"]["overestimation"].median().round(3))
     0.2
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     former = load(adata, key, "presences_amf" if has(adata, key, "presences_amf") else "presences")
-    _validate.in_range("tau", tau, 0.001, 0.5)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("tau", tau, 0.001, 0.5)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     found = finetune(load(adata, key, "C"), load(adata, key, "modules"), former, tau=float(tau), n_jobs=n_jobs)
     _report(found, tau)
 

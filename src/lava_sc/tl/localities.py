@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import logger
-from lava_sc._slots import check_key, store
-from lava_sc.core.locality_size import default_size
-from lava_sc.core.placement import OPTIMIZERS, Options, locality_in_degree, n_localities, place_probes
-from lava_sc.core.sections import place_in_sections
+from lava_sc.core.localities.placement import OPTIMIZERS, Options, locality_in_degree, n_localities, place_probes
+from lava_sc.core.localities.sections import place_in_sections
+from lava_sc.core.localities.size import default_size
+from lava_sc.stored import checks, embeddings, inputs
+from lava_sc.stored.fields import check_key, store
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import FloatArray, SeedLike
-    from lava_sc.core.neighbors import Transformer
-    from lava_sc.core.placement import Placement
+    from lava_sc.core.localities.in_degree import Transformer
+    from lava_sc.core.localities.placement import Placement
 
 _MIN_NEIGHBORS = 3
 
@@ -119,18 +119,18 @@ def localities(
     (500, 15)
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     check_key(adata, key_added)
-    _validate.one_of("optimizer", optimizer, list(OPTIMIZERS))
-    _validate.in_range("max_evals", max_evals, 1, np.inf, integer=True)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
-    obsm_key = _embeddings.representation_key(adata, use_rep)
-    Z = _embeddings.representation(adata, obsm_key)
+    checks.one_of("optimizer", optimizer, list(OPTIMIZERS))
+    checks.in_range("max_evals", max_evals, 1, np.inf, integer=True)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    obsm_key = embeddings.representation_key(adata, use_rep)
+    Z = embeddings.representation(adata, obsm_key)
     _check_transformer(transformer)
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
     libraries = _libraries(adata, library_key, n)
-    _embeddings.warn_of_background(adata, obsm_key)
+    embeddings.warn_of_background(adata, obsm_key)
     adata = adata.copy() if copy else adata
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
@@ -196,7 +196,7 @@ def _libraries(adata: AnnData, library_key: str | None, n: int) -> pd.Categorica
     """
     if library_key is None:
         return None
-    libraries = pd.Categorical(_read.obs_column(adata, library_key)).remove_unused_categories()
+    libraries = pd.Categorical(inputs.obs_column(adata, library_key)).remove_unused_categories()
     missing = int((libraries.codes < 0).sum())
     if missing:
         msg = f"Found {missing} cells without a section in adata.obs[{library_key!r}], expected one for each; drop these cells."
@@ -219,8 +219,8 @@ def _sizes(n_cells: int, n_neighbors: int | None, overlap: float) -> tuple[int, 
         raise ValueError(msg)
     if n_neighbors is None:
         n_neighbors = max(default_size(n_cells), _MIN_NEIGHBORS)
-    _validate.in_range("n_neighbors", n_neighbors, _MIN_NEIGHBORS, n_cells, integer=True)
-    _validate.in_range("overlap", overlap, np.finfo(float).tiny, np.inf)
+    checks.in_range("n_neighbors", n_neighbors, _MIN_NEIGHBORS, n_cells, integer=True)
+    checks.in_range("overlap", overlap, np.finfo(float).tiny, np.inf)
     n_probes = n_localities(n_cells, n_neighbors, overlap)
     if n_probes > n_cells:
         msg = (

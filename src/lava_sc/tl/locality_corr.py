@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate
 from lava_sc._logging import logger
-from lava_sc._slots import GENE_MASK
-from lava_sc._slots import store as write
-from lava_sc._store import new_store
-from lava_sc.core._tasks import resolve_client
-from lava_sc.core.correlation.finders import pair_finder
 from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.pair_finders import pair_finder
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.rehearsal import check_correlations_fit
-from lava_sc.tl._correlated import options_of
+from lava_sc.io.correlation_store import new_store
+from lava_sc.parallel.tasks import resolve_client
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.correlation_inputs import options_of
+from lava_sc.stored.fields import GENE_MASK
+from lava_sc.stored.fields import store as write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,19 +155,19 @@ def locality_corr(
     >>> adata.uns["lava"]["C"].shape
     (15, 19900)
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.one_of("method", method, ["spearman", "pearson"])
-    _validate.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
-    _validate.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
-    _validate.one_of("device", device, ["auto", "cpu", "cuda"])
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
-    _validate.unique_var_names(adata)
-    members = _read.locality_members(adata, key)
-    mask = _read.gene_mask(adata, mask_var, GENE_MASK)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.one_of("method", method, ["spearman", "pearson"])
+    checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
+    checks.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
+    checks.one_of("device", device, ["auto", "cpu", "cuda"])
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.unique_var_names(adata)
+    members = inputs.locality_members(adata, key)
+    mask = inputs.gene_mask(adata, mask_var, GENE_MASK)
     covariates = [covariates] if isinstance(covariates, str) else list(covariates or [])
-    source = _read.source(adata, mask, layer=layer, use_raw=use_raw)
-    _validate.warn_about_values(source.head(_validate.SAMPLED_ROWS), _read.matrix_name(layer, use_raw=use_raw))
+    source = inputs.source(adata, mask, layer=layer, use_raw=use_raw)
+    checks.warn_about_values(source.head(checks.SAMPLED_ROWS), inputs.matrix_name(layer, use_raw=use_raw))
     params: dict[str, Any] = {
         "layer": layer,
         "use_raw": use_raw,

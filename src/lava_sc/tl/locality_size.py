@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lava_sc import _embeddings, _read, _validate
 from lava_sc._logging import logger, warn
-from lava_sc._slots import GENE_MASK, check_key, store
-from lava_sc.core.dense import dense
-from lava_sc.core.locality_size import jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
+from lava_sc.core.localities.size import jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
+from lava_sc.io.dense import dense
+from lava_sc.stored import checks, embeddings, inputs
+from lava_sc.stored.fields import GENE_MASK, check_key, store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,14 +118,14 @@ def locality_size(
     >>> lava.tl.localities(adata, n_neighbors=found["suggested"])
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     check_key(adata, key_added)
     for name, value in {"n_comps": n_comps, "n_sampled": n_sampled, "n_jobs": 1 if n_jobs is None else n_jobs}.items():
-        _validate.in_range(name, value, 1, np.inf, integer=True)
+        checks.in_range(name, value, 1, np.inf, integer=True)
     groups = None if groupby is None else _group_sizes(adata, groupby)
-    obsm_key = _embeddings.representation_key(adata, use_rep)
-    Z = _embeddings.representation(adata, obsm_key)
+    obsm_key = embeddings.representation_key(adata, use_rep)
+    Z = embeddings.representation(adata, obsm_key)
     n_cells = len(Z)
     grid = _size_grid(n_cells, sizes)
     features = _feature_space(adata, obsm_key, feature_rep, mask_var, layer, n_comps, rng)
@@ -160,7 +160,7 @@ def locality_size(
 
 def _group_sizes(adata: AnnData, groupby: str) -> pd.DataFrame:
     """Table S1 of the paper."""
-    sizes = _read.obs_column(adata, groupby).value_counts().to_numpy()  # leaves out what is missing
+    sizes = inputs.obs_column(adata, groupby).value_counts().to_numpy()  # leaves out what is missing
     sizes = sizes[sizes > 0]
     if not len(sizes):
         msg = f"Found no values in adata.obs[{groupby!r}], expected the group of each cell; choose another column."
@@ -193,22 +193,22 @@ def _feature_space(
     """A representation of the cells, or principal components of the selected genes."""
     seed = int(rng.integers(2**31))
     if feature_rep is None:
-        mask = _read.gene_mask(adata, mask_var, GENE_MASK)
-        X = _read.source(adata, mask, layer=layer).rows(0, adata.n_obs)
-        if _validate.looks_like_counts(X):
+        mask = inputs.gene_mask(adata, mask_var, GENE_MASK)
+        X = inputs.source(adata, mask, layer=layer).rows(0, adata.n_obs)
+        if checks.looks_like_counts(X):
             msg = (
-                f"{_read.matrix_name(layer)} holds whole numbers only and looks like raw counts: distances between cells "
+                f"{inputs.matrix_name(layer)} holds whole numbers only and looks like raw counts: distances between cells "
                 f"follow sequencing depth; normalise and log-transform first, or pass layer= or feature_rep=."
             )
             warn(msg)
         return _principal_components(X, n_comps, seed)
     known = [name for name, value in adata.obsm.items() if len(value.shape) == 2]
     name = feature_rep if feature_rep in known else f"X_{feature_rep}"
-    _validate.column_names("feature_rep in adata.obsm", name if name in known else feature_rep, known)
+    checks.column_names("feature_rep in adata.obsm", name if name in known else feature_rep, known)
     if name == embedding:
         msg = f"Found adata.obsm[{name!r}] as feature_rep and as embedding, expected two different spaces; change one of them."
         raise ValueError(msg)
-    return _embeddings.representation(adata, name)
+    return embeddings.representation(adata, name)
 
 
 def _principal_components(X: DataMatrix, n_comps: int, seed: int) -> FloatArray:

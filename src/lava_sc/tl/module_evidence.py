@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _validate
 from lava_sc._logging import logger
-from lava_sc._slots import load, store
-from lava_sc.core._tasks import resolve_client
-from lava_sc.core.amf.explained import explained
-from lava_sc.core.decoys import false_discoveries, weights_with_decoys
-from lava_sc.core.number import beyond_chance
-from lava_sc.core.numbers import fit_nulls, squares
-from lava_sc.core.summary import gene_weights
-from lava_sc.tl._null import null_data
-from lava_sc.tl._runs import arguments_of_fit, of_all_genes, options_of_amf
-from lava_sc.tl._targets import target_of
+from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.interpret.summary import gene_weights
+from lava_sc.core.n_modules.rule import beyond_chance
+from lava_sc.core.n_modules.sweep import fit_nulls, squares
+from lava_sc.core.nulls.decoy_genes import false_discoveries, weights_with_decoys
+from lava_sc.parallel.tasks import resolve_client
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.null_data import null_data
+from lava_sc.stored.problems import target_of
+from lava_sc.stored.runs import arguments_of_fit, of_all_genes, options_of_amf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import FloatArray, SeedLike
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
 _N_RUNS: Final = 3  # of a fit with decoys
 
@@ -114,8 +114,8 @@ def module_evidence(
     >>> bool(adata.uns["lava"]["module_evidence"]["exceeds_chance"].all())
     True
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     modules, P = load(adata, key, "modules"), load(adata, key, "presences")
     _check_arguments(n_permutations, n_decoys, threshold, n_jobs)
     arguments = arguments_of_fit(adata, key, "lava_sc.tl.module_evidence")
@@ -148,10 +148,10 @@ def module_evidence(
 
 
 def _check_arguments(n_permutations: int, n_decoys: int, threshold: float, n_jobs: int | None) -> None:
-    _validate.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
-    _validate.in_range("n_decoys", n_decoys, 1, np.inf, integer=True)
-    _validate.in_range("threshold", threshold, 0, 1)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
+    checks.in_range("n_decoys", n_decoys, 1, np.inf, integer=True)
+    checks.in_range("threshold", threshold, 0, 1)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _explained(target: Target, P: FloatArray, modules: sparse.csr_matrix) -> FloatArray:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate
-from lava_sc._slots import load, store
-from lava_sc.core.direction import positive_shares
-from lava_sc.core.summary import gene_weights
+from lava_sc.core.interpret.direction import positive_shares
+from lava_sc.core.interpret.summary import gene_weights
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.fields import load, store
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -69,15 +69,15 @@ def module_genes(
     >>> adata.uns["lava"]["module_genes"].columns.tolist()
     ['module', 'gene', 'weight', 'rank', 'positive']
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.in_range("threshold", threshold, 0, 1)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.in_range("threshold", threshold, 0, 1)
     if n_genes is not None:
-        _validate.in_range("n_genes", n_genes, 1, np.inf, integer=True)
+        checks.in_range("n_genes", n_genes, 1, np.inf, integer=True)
     genes = np.asarray(load(adata, key, "genes"))
     modules = load(adata, key, "modules")
     weights = gene_weights(modules, len(genes))
-    positive = positive_shares(load(adata, key, "C"), modules, _read.amf_presences(adata, key), len(genes))
+    positive = positive_shares(load(adata, key, "C"), modules, inputs.amf_presences(adata, key), len(genes))
     adata = adata.copy() if copy else adata
     tables = []
     for m, column in enumerate(weights.T):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from lava_sc import _read, _validate
-from lava_sc._slots import load, store
-from lava_sc.tl._labels import distinct, of_genes, of_sets
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.module_naming import distinct, of_genes, of_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,10 +74,10 @@ def name_modules(
     >>> print(adata.uns["lava"]["module_names"][0])
     the first
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.one_of("by", by, ["genes", "sets"])
-    _validate.in_range("n_genes", n_genes, 1, np.inf, integer=True)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.one_of("by", by, ["genes", "sets"])
+    checks.in_range("n_genes", n_genes, 1, np.inf, integer=True)
     n_modules = load(adata, key, "modules").shape[0]
     own = _own(labels, n_modules)
     genes = _symbols(adata, n_modules, gene_symbols, key)
@@ -122,7 +122,7 @@ def _short(labels: object) -> str:
 def _symbols(adata: AnnData, n_modules: int, gene_symbols: str | None, key: str) -> list[list[str]]:
     """Genes of each module as they are written, strongest first."""
     table = load(adata, key, "module_genes")
-    labels = _read.labels(adata, gene_symbols)
+    labels = inputs.labels(adata, gene_symbols)
     return [[labels.get(gene, gene) for gene in table.loc[table["module"] == m, "gene"]] for m in range(n_modules)]
 
 

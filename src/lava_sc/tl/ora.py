@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from lava_sc import _gene_sets, _validate
-from lava_sc._slots import load, store
-from lava_sc.core.enrichment import overrepresentation, significant_by_chance
-from lava_sc.tl._set_names import names_in_sets, refuse_strangers
+from lava_sc.core.interpret.enrichment import overrepresentation, significant_by_chance
+from lava_sc.io.gene_sets import collect
+from lava_sc.stored import checks
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.gene_matching import names_in_sets, refuse_strangers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import FloatArray, GeneSets, IntArray, SeedLike
-    from lava_sc.core.enrichment import Overrepresentation
+    from lava_sc.core.interpret.enrichment import Overrepresentation
 
 _LEVEL: Final = 0.05  # at which sets are counted
 
@@ -100,13 +101,13 @@ def ora(
     5
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
-    _validate.in_range("min_size", min_size, 1, np.inf, integer=True)
-    _validate.in_range("n_random", n_random, 0, np.inf, integer=True)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
+    checks.in_range("min_size", min_size, 1, np.inf, integer=True)
+    checks.in_range("n_random", n_random, 0, np.inf, integer=True)
     listed = load(adata, key, "module_genes")
     modules = range(load(adata, key, "modules").shape[0])
-    sets = _gene_sets.collect(gene_sets, network=network)
+    sets = collect(gene_sets, network=network)
     names = names_in_sets(adata, gene_symbols, sets)
     selected = set(names.reindex(load(adata, key, "genes")).dropna())
     universe = _background(adata, background, names, selected)
@@ -130,7 +131,7 @@ def ora(
 
 def _background(adata: AnnData, background: str | Sequence[str], names: pd.Series, selected: set[str]) -> set[str]:
     if isinstance(background, str):
-        _validate.one_of("background", background, ["selected", "measured"])
+        checks.one_of("background", background, ["selected", "measured"])
         return selected if background == "selected" else set(names.reindex(adata.var_names).dropna())
     if not isinstance(background, Iterable):
         msg = f"Found background={background!r}, expected 'selected', 'measured' or a list of genes; change background."

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate
 from lava_sc._logging import logger, warn
-from lava_sc._slots import load, load_params, store
-from lava_sc.core._parallel import progress
-from lava_sc.core.association import adjusted, assignments, correlations, donor_pvalues, fractions, smaller_arm
-from lava_sc.core.surrogates import MOST_LOCALITIES, overlap_pvalues
-from lava_sc.tl._obs_labels import read_donors, read_labels
+from lava_sc.core.interpret.association import (
+    adjusted,
+    assignments,
+    correlations,
+    donor_pvalues,
+    fractions,
+    smaller_arm,
+)
+from lava_sc.core.nulls.moran import MOST_LOCALITIES, overlap_pvalues
+from lava_sc.parallel.threads import progress
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.donors import read_donors, read_labels
+from lava_sc.stored.fields import load, load_params, store
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import BoolArray, FloatArray, IntArray, SeedLike
-    from lava_sc.tl._obs_labels import Donors, Labels
+    from lava_sc.stored.donors import Donors, Labels
 
 _FEWEST_DONORS: Final = 3  # in an arm
 _USUAL_LEVEL: Final = 0.05
@@ -103,7 +110,7 @@ def presence_association(
     can be below 0.1.
 
     *Overlap.* Surrogates by Moran spectral randomisation: the fraction keeps its smoothness on every scale and loses its
-    place, see ``lava_sc.core.surrogates``. Its time is cubic in the number of localities, so the p-values of a module in more than
+    place, see ``lava_sc.core.nulls.moran``. Its time is cubic in the number of localities, so the p-values of a module in more than
     1,500 are those of the correlations over 1,500 of them, drawn at random; the correlations in the table are over all.
 
     *Level.* Simulated without any association, 2,000 times each (``benchmarks/association.py``, docs/evidence.md), at 5 %: with
@@ -121,8 +128,8 @@ def presence_association(
     >>> adata.uns["lava"]["presence_association"].shape  # four modules, two categories
     (8, 14)
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     _check(min_presence, n_permutations, donor_key, strata_key)
     data = _read_all(adata, obs_key, float(min_presence), donor_key, strata_key, key)
     generator = np.random.default_rng(rng)
@@ -162,8 +169,8 @@ class _Data:
 
 
 def _check(min_presence: float, n_permutations: int, donor_key: str | None, strata_key: str | None) -> None:
-    _validate.in_range("min_presence", min_presence, 0, 1)
-    _validate.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
+    checks.in_range("min_presence", min_presence, 0, 1)
+    checks.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
     if strata_key is not None and donor_key is None:
         msg = (
             f"Found strata_key={strata_key!r} without donor_key, expected donors whose labels are exchanged within strata; "
@@ -176,7 +183,7 @@ def _read_all(
     adata: AnnData, obs_key: str, min_presence: float, donor_key: str | None, strata_key: str | None, key: str
 ) -> _Data:
     presences = np.asarray(load(adata, key, "presences"), dtype=np.float64)
-    _read.locality_members(adata, key)  # refuses localities that have lost cells
+    inputs.locality_members(adata, key)  # refuses localities that have lost cells
     membership = load(adata, key, "localities").tocsr()
     labels, donors = read_labels(adata, obs_key), None
     if donor_key is None:
@@ -193,8 +200,8 @@ def _sections(adata: AnnData, key: str) -> IntArray | None:
     column = load_params(adata, key, "localities").get("library_key")
     if column is None:
         return None
-    codes: IntArray = pd.Categorical(_read.obs_column(adata, column)).codes
-    return codes[_read.locality_members(adata, key)[:, 0]]
+    codes: IntArray = pd.Categorical(inputs.obs_column(adata, column)).codes
+    return codes[inputs.locality_members(adata, key)[:, 0]]
 
 
 def _against_overlap(

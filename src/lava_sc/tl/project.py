@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from lava_sc import _validate
 from lava_sc._logging import logger
-from lava_sc._slots import all_or_nothing, load, store
-from lava_sc.tl._common_genes import common_genes
+from lava_sc.stored import checks
+from lava_sc.stored.common_genes import common_genes
+from lava_sc.stored.fields import all_or_nothing, load, store
 from lava_sc.tl._projection import Projection, Reference
 from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.module_genes import module_genes
@@ -198,15 +198,15 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
 def _check(adata: Any, reference: Any, nu: float | str, n_permutations: int, *, copy: bool) -> None:
     from anndata import AnnData
 
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     if not isinstance(reference, AnnData):
         msg = f"Found {type(reference).__name__} as reference, expected an AnnData object with modules; pass one."
         raise TypeError(msg)
     if nu != _SAME:
-        _validate.in_range("nu", nu, 1, np.inf)  # type: ignore[arg-type]  # which refuses text
-    _validate.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
-    _validate.unique_var_names(adata)
+        checks.in_range("nu", nu, 1, np.inf)  # type: ignore[arg-type]  # which refuses text
+    checks.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
+    checks.unique_var_names(adata)
 
 
 def _arguments(adata: AnnData, correlated: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

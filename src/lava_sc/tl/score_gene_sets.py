@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from lava_sc import _gene_sets, _validate
 from lava_sc._logging import logger
-from lava_sc._slots import load, store
 from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
-from lava_sc.core.excess import FEWEST_DEFINED
-from lava_sc.core.matching import against_random, exchanges, levels_of, ranked_by_level
-from lava_sc.core.set_scores import Part, score_sets
-from lava_sc.core.summary import scores_of_cells
-from lava_sc.tl._correlated import Correlated
-from lava_sc.tl._set_names import names_in_sets, refuse_strangers
+from lava_sc.core.interpret.set_scores import Part, score_sets
+from lava_sc.core.interpret.summary import scores_of_cells
+from lava_sc.core.nulls.exchanged_genes import against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.core.nulls.matched_residuals import FEWEST_DEFINED
+from lava_sc.io.gene_sets import collect
+from lava_sc.stored import checks
+from lava_sc.stored.correlation_inputs import Correlated
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.gene_matching import names_in_sets, refuse_strangers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import FloatArray, GeneSets, IntArray, SeedLike
-    from lava_sc.core.set_scores import Scores
+    from lava_sc.core.interpret.set_scores import Scores
 
 _LEVEL: Final = 0.05
 _MOST_AT_ONCE: Final = 20_000_000  # correlations
@@ -138,11 +139,11 @@ def score_gene_sets(
     True
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     _check(min_size, max_size, n_random, n_jobs)
     taken = Correlated.of(adata, key, n_jobs)
-    sets = _members(adata, _gene_sets.collect(gene_sets, network=network), gene_symbols, min_size, max_size, key)
+    sets = _members(adata, collect(gene_sets, network=network), gene_symbols, min_size, max_size, key)
     genes, defined = np.asarray(load(adata, key, "genes"), dtype=str), np.asarray(load(adata, key, "defined"))
     names, levels = np.argsort(np.argsort(genes)), levels_of(taken.source, taken.members)
     labels = exchanges(ranked_by_level(defined, levels, names), n_random, rng)
@@ -170,10 +171,10 @@ def score_gene_sets(
 
 
 def _check(min_size: int, max_size: int, n_random: int, n_jobs: int | None) -> None:
-    _validate.in_range("min_size", min_size, FEWEST_DEFINED, np.inf, integer=True)
-    _validate.in_range("max_size", max_size, min_size, np.inf, integer=True)
-    _validate.in_range("n_random", n_random, 1, np.inf, integer=True)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("min_size", min_size, FEWEST_DEFINED, np.inf, integer=True)
+    checks.in_range("max_size", max_size, min_size, np.inf, integer=True)
+    checks.in_range("n_random", n_random, 1, np.inf, integer=True)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _members(

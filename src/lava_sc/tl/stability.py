@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from lava_sc import _read, _validate
 from lava_sc._logging import logger
-from lava_sc._slots import load, load_params, store
-from lava_sc.core._tasks import resolve_client
-from lava_sc.core.analysis import Analysis
 from lava_sc.core.rehearsal import check_correlations_fit
-from lava_sc.core.repeats import N_NULLS, PARTS, repeat_placements, repeat_runs, repeat_samples
-from lava_sc.core.stability import SHARE, draw_groups, draw_samples, members_among, scaled_size
-from lava_sc.tl._again import placing
-from lava_sc.tl._null import null_data
-from lava_sc.tl._runs import arguments_of_fit, options_of_amf
+from lava_sc.core.stability.analysis import Analysis
+from lava_sc.core.stability.reruns import N_NULLS, PARTS, repeat_placements, repeat_runs, repeat_samples
+from lava_sc.core.stability.resampling import SHARE, draw_groups, draw_samples, members_among, scaled_size
+from lava_sc.parallel.tasks import resolve_client
+from lava_sc.stored import checks, inputs
+from lava_sc.stored.fields import load, load_params, store
+from lava_sc.stored.null_data import null_data
+from lava_sc.stored.placement_inputs import placing
+from lava_sc.stored.problems import target_of
+from lava_sc.stored.runs import arguments_of_fit, options_of_amf
 from lava_sc.tl._stability_tables import table_of_cosines, table_of_medians
-from lava_sc.tl._targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import IntArray, SeedLike
-    from lava_sc.tl._again import Placing
+    from lava_sc.stored.placement_inputs import Placing
 
 _FEWEST_DONORS: Final = 3
 
@@ -138,8 +138,8 @@ def stability(
     >>> table.loc[table["part"] == "resamples", "module"].tolist()
     [0, 1, 2, 3]
     """
-    _validate.annotated(adata)
-    _validate.writable(adata, copy=copy)
+    checks.annotated(adata)
+    checks.writable(adata, copy=copy)
     rng_given, seeds = rng, np.random.default_rng(rng).integers(2**63, size=6)
     _check_arguments(n_placements, n_runs, n_resamples, n_jobs)
     modules = load(adata, key, "modules")
@@ -172,15 +172,15 @@ def stability(
 
 
 def _check_arguments(n_placements: int, n_runs: int, n_resamples: int, n_jobs: int | None) -> None:
-    _validate.in_range("n_placements", n_placements, 2, np.inf, integer=True)
-    _validate.in_range("n_runs", n_runs, 2, np.inf, integer=True)
-    _validate.in_range("n_resamples", n_resamples, 1, np.inf, integer=True)
-    _validate.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
+    checks.in_range("n_placements", n_placements, 2, np.inf, integer=True)
+    checks.in_range("n_runs", n_runs, 2, np.inf, integer=True)
+    checks.in_range("n_resamples", n_resamples, 1, np.inf, integer=True)
+    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _donors(adata: AnnData, donor_key: str) -> IntArray:
     """Codes of the donors of all cells, (E,)."""
-    column = pd.Categorical(_read.obs_column(adata, donor_key)).remove_unused_categories()
+    column = pd.Categorical(inputs.obs_column(adata, donor_key)).remove_unused_categories()
     missing = int((column.codes < 0).sum())
     if missing:
         msg = f"Found {missing} cells without a donor in adata.obs[{donor_key!r}], expected one for each; drop these cells."
@@ -206,7 +206,7 @@ def _overlaps(overlaps: Sequence[float] | None, again: Placing) -> list[float]:
         possible = [factor * again.overlap for factor in (0.5, 1.0, 2.0)]
         return [overlap for overlap in possible if overlap <= again.overlap or again.n_probes(overlap) <= len(again.Z)]
     for overlap in overlaps:
-        _validate.in_range("overlaps", overlap, np.finfo(float).tiny, np.inf)
+        checks.in_range("overlaps", overlap, np.finfo(float).tiny, np.inf)
         if again.n_probes(overlap) > len(again.Z):
             msg = (
                 f"Found overlaps={overlap:g} with n_neighbors={again.n}, which asks for {again.n_probes(overlap)} "

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core.amf.loss import batch_loss
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorise.amf.loss import batch_loss
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
     Floats = NDArray[Any]
     Ints = NDArray[np.intp]

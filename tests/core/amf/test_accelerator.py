@@ -19,17 +19,17 @@ from tests.core.amf.accelerated import problem, state, step
 from tests.reference import amf_numpy
 
 import lava_sc
-from lava_sc.core import device as devices
-from lava_sc.core.amf.accelerator import accelerator_engines
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options, fit
-from lava_sc.core.amf.loss import batch_loss
-from lava_sc.core.amf.target import BLOCK, make_target
+from lava_sc.core.factorise.amf.fit import Options, fit
+from lava_sc.core.factorise.amf.loss import batch_loss
+from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import BLOCK, make_target
+from lava_sc.parallel import device as devices
 
 if TYPE_CHECKING:
     from tests.core.amf.accelerated import Factory, Problem
 
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
 SOURCES = str(Path(lava_sc.__file__).resolve().parents[1])
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -60,7 +60,7 @@ def engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.importorskip("triton")
     if (request.param == "fused_cpu") != INTERPRETED:
         pytest.skip("interpreted kernels, and these alone, run where Triton interprets")
-    from lava_sc.core.amf import torch_engine
+    from lava_sc.core.factorise.engines import torch_engine
 
     assert torch.device(device).type == device
     monkeypatch.setattr(torch_engine, "_can_fuse", lambda _: kernels == "fused")

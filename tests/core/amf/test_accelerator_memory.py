@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 from tests.core.amf.accelerated import problem, state, step
 
-from lava_sc.core.amf.accelerator import accelerator_engines
-from lava_sc.core.amf.target import BLOCK, make_target
+from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.factorise.problem import BLOCK, make_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_rows_of_a_chunk_are_spread_in_their_places(
     density: float, n_pairs: int, seed: int, data: st.DataObject
 ) -> None:
     torch = pytest.importorskip("torch")
-    from lava_sc.core.amf.torch_kernels import DeviceTarget, Rows, _dense_rows
+    from lava_sc.core.factorise.engines.torch_kernels import DeviceTarget, Rows, _dense_rows
 
     C = sparse.random(5, n_pairs, density, "lil", dtype=np.float32, random_state=seed)
     C[0, 0] = 0.5

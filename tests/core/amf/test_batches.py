@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options, fit
-from lava_sc.core.amf.loss import quality
-from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorise.amf.fit import Options, fit
+from lava_sc.core.factorise.amf.loss import quality
+from lava_sc.core.factorise.amf.run import one_run
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
 
 class Counted:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core.amf.explained import explained
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.held_out import Fold, folds, held_out_cosines
-from lava_sc.core.amf.target import make_target, take_localities
+from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.held_out import Fold, folds, held_out_cosines
+from lava_sc.core.factorise.problem import make_target, take_localities
 
 
 def some(n_localities: int = 7, n_pairs: int = 2500, n_modules: int = 4) -> tuple[sparse.csr_matrix, ...]:

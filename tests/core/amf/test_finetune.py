@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, sparse
 
-from lava_sc.core.amf.finetune import finetune
+from lava_sc.core.factorise.amf.finetune import finetune
 
 if TYPE_CHECKING:
-    from lava_sc.core.amf.finetune import FineTuned
+    from lava_sc.core.factorise.amf.finetune import FineTuned
 
 TAUS = [0.02, 0.1, 0.3, 0.5]
 

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options, Stop, StoppingRule, fit
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorise.amf.fit import Options, Stop, StoppingRule, fit
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from lava_sc.core.amf.fit import Fit
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.amf.fit import Fit
+    from lava_sc.core.factorise.problem import Target
 
     Floats = NDArray[np.floating]
 

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from scipy import sparse
 from tests.reference import amf_numpy as reference
 
-from lava_sc.core.amf.cpu import row_sums
-from lava_sc.core.amf.engine import ABSOLUTE, CC, CH, HH, OVER
-from lava_sc.core.amf.kernels import adam, descend_blocks
-from lava_sc.core.amf.loss import batch_loss, quality
-from lava_sc.core.amf.target import BLOCK, make_target, restrict
+from lava_sc.core.factorise.amf.loss import batch_loss, quality
+from lava_sc.core.factorise.engines.cpu import row_sums
+from lava_sc.core.factorise.engines.cpu_kernels import adam, descend_blocks
+from lava_sc.core.factorise.engines.protocol import ABSOLUTE, CC, CH, HH, OVER
+from lava_sc.core.factorise.problem import BLOCK, make_target, restrict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.amf.loss import Batch
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.amf.loss import Batch
+    from lava_sc.core.factorise.problem import Target
 
     Floats = NDArray[np.floating]
 

@@ -11,13 +11,13 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from tests.reference.amf_numpy import batch_loss, co_presence_entropy, reconstruct
 
-from lava_sc.core.amf import pilots
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options, fit
-from lava_sc.core.amf.pilots import factorised, nmf_start
-from lava_sc.core.amf.refit import sample_pairs
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorise.amf import successive_halving
+from lava_sc.core.factorise.amf.fit import Options, fit
+from lava_sc.core.factorise.amf.refit import sample_pairs
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.factorise.amf.successive_halving import factorised, nmf_start
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,14 +97,14 @@ def test_pairs_outside_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their values come from the localities alone; 120 of 630 pairs are drawn."""
     C, _, M = planted(5)
     _, whole = started("nmf", C, 4, 0)
-    monkeypatch.setattr(pilots, "MOST_PAIRS", 120)
+    monkeypatch.setattr(successive_halving, "MOST_PAIRS", 120)
     drawn = []
 
     def spy(*arguments):  # type: ignore[no-untyped-def]
         drawn.append(sample_pairs(*arguments)[0])
         return drawn[0], np.ones(len(drawn[0]), dtype=np.float32)
 
-    monkeypatch.setattr(pilots, "sample_pairs", spy)
+    monkeypatch.setattr(successive_halving, "sample_pairs", spy)
     P, found = started("nmf", C, 4, 0)
     columns = np.flatnonzero(C.any(axis=0))
     left_out = np.setdiff1d(columns, columns[drawn[0]])
@@ -129,7 +129,7 @@ def test_options_of_the_fit_are_those_of_the_pilots(monkeypatch: pytest.MonkeyPa
         seen.append(options)
         return fit(engines, target, P, M, options, rng)
 
-    monkeypatch.setattr(pilots, "fit", spy)
+    monkeypatch.setattr(successive_halving, "fit", spy)
     C = planted(0, 20)[0]
     target = make_target(sparse.csr_matrix(C.astype(np.float32)))
     options = Options(nu=3, gamma=2, learning_rate=1e-4, tol=0.5, patience=1, max_epochs=7)
@@ -146,7 +146,7 @@ def test_as_many_pilots_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         fitted.append(arguments)
         return fit(*arguments)
 
-    monkeypatch.setattr(pilots, "fit", spy)
+    monkeypatch.setattr(successive_halving, "fit", spy)
     target = make_target(sparse.csr_matrix(planted(0, 20)[0].astype(np.float32)))
     counts = {}
     for n_pilots in (1, 2, 8):

@@ -10,9 +10,9 @@ import pytest
 from scipy import sparse
 from tests.reference.amf_numpy import batch_loss
 
-from lava_sc.core.amf.projection import project_presences, with_pairs_of
-from lava_sc.core.amf.refit import sample_pairs
-from lava_sc.core.amf.target import make_target, widen
+from lava_sc.core.factorise.amf.projection import project_presences, with_pairs_of
+from lava_sc.core.factorise.amf.refit import sample_pairs
+from lava_sc.core.factorise.problem import make_target, widen
 
 NU, GAMMA = 9.0, 1e-4
 HOW: dict[str, Any] = {"nu": NU, "gamma": GAMMA}

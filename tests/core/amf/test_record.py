@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core.amf import record as record_module
-from lava_sc.core.amf.accelerator import accelerator_engines
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options, Stop
-from lava_sc.core.amf.record import Record, State
-from lava_sc.core.amf.run import one_run
-from lava_sc.core.amf.target import digest, make_target
+from lava_sc.core.factorise.amf import record as record_module
+from lava_sc.core.factorise.amf.fit import Options, Stop
+from lava_sc.core.factorise.amf.record import Record, State
+from lava_sc.core.factorise.amf.run import one_run
+from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import digest, make_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lava_sc.core.amf.engine import EngineFactory
-    from lava_sc.core.amf.run import Run
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.amf.run import Run
+    from lava_sc.core.factorise.engines.protocol import EngineFactory
+    from lava_sc.core.factorise.problem import Target
 
 OPTIONS = Options(max_epochs=70, tol=0.02, patience=25, batch_size=5, n_refits=2)
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy import optimize, sparse
 from tests.reference.amf_numpy import batch_loss, reconstruct, row_weights
 
-from lava_sc.core.amf.refit import GRID, refit_presences, sample_pairs
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorise.amf.refit import GRID, refit_presences, sample_pairs
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.problem import Target
 
     Floats = NDArray[Any]  # float32 or float64
 

@@ -15,20 +15,20 @@ from scipy import sparse, stats
 from scipy.optimize import linear_sum_assignment
 from tests.reference import amf_numpy as reference
 
-from lava_sc.core.amf import run as run_module
-from lava_sc.core.amf.cpu import cpu_engines
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.run import canonical, one_run
-from lava_sc.core.amf.runs import run_many
-from lava_sc.core.amf.starts import STARTS
-from lava_sc.core.amf.target import make_target
-from lava_sc.core.summary import PRESENT_ABOVE, co_presence
+from lava_sc.core.factorise.amf import run as run_module
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.restarts import run_many
+from lava_sc.core.factorise.amf.run import canonical, one_run
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.interpret.summary import PRESENT_ABOVE, co_presence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.amf.run import Run
-    from lava_sc.core.amf.target import Target
+    from lava_sc.core.factorise.amf.run import Run
+    from lava_sc.core.factorise.problem import Target
 
     Floats = NDArray[np.floating]
 

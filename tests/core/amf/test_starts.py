@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from lava_sc.core.amf.fit import Options
-from lava_sc.core.amf.starts import STARTS, kmeans_start, random_start
-from lava_sc.core.amf.target import make_target
+from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.starts import STARTS, kmeans_start, random_start
+from lava_sc.core.factorise.problem import make_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

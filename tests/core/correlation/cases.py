@@ -10,10 +10,10 @@ from scipy import sparse, stats
 from tests.reference import correlation as reference
 
 import lava_sc as lava
-from lava_sc.core.blocks import InMemory
-from lava_sc.core.correlation.evidence import correlation_pvalues, tail_moments
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.partial import Covariate
+from lava_sc.core.correlation.permutation_null import correlation_pvalues, tail_moments
+from lava_sc.io.blocks import InMemory
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -13,20 +13,15 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from tests.reference import evidence as reference
 
-from lava_sc.core.correlation.evidence import (
-    PermutationNull,
-    TailMoments,
-    correlation_pvalues,
-    tail_moments,
-)
-from lava_sc.core.correlation.significance import (
+from lava_sc.core.correlation.fdr import (
     LocalityPairs,
     benjamini_hochberg,
     possible_pairs,
     significant,
     student_critical,
 )
-from lava_sc.core.correlation.tails import bounded_beta_tail
+from lava_sc.core.correlation.pearson_tails import bounded_beta_tail
+from lava_sc.core.correlation.permutation_null import PermutationNull, TailMoments, correlation_pvalues, tail_moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,8 +18,8 @@ from tests.core.correlation.cases import (
 from tests.reference import correlation as reference
 
 import lava_sc as lava
-from lava_sc.core.correlation.evidence import correlation_pvalues, tail_moments
 from lava_sc.core.correlation.partial import Covariate
+from lava_sc.core.correlation.permutation_null import correlation_pvalues, tail_moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,11 +13,11 @@ from scipy import sparse
 from statsmodels.stats.multitest import multipletests
 from tests.reference import pooled as reference
 
-from lava_sc.core.correlation.evidence import correlation_pvalues
+from lava_sc.core.correlation.batched import batch_scores, batches_of, pooled_null, pooled_pairs
+from lava_sc.core.correlation.fdr import LocalityPairs, significant
 from lava_sc.core.correlation.partial import Covariate
-from lava_sc.core.correlation.plain import plain_pairs
-from lava_sc.core.correlation.pooled import batch_scores, batches_of, pooled_null, pooled_pairs
-from lava_sc.core.correlation.significance import LocalityPairs, significant
+from lava_sc.core.correlation.permutation_null import correlation_pvalues
+from lava_sc.core.correlation.unbatched import plain_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

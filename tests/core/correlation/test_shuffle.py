@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lava_sc.core.blocks import InMemory
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import pair_features
-from lava_sc.core.correlation.plain import locality_scores
-from lava_sc.core.correlation.shuffle import Decoys, Null, Shuffle, least_kept
+from lava_sc.core.correlation.unbatched import locality_scores
+from lava_sc.core.nulls.shuffled_genes import Decoys, Null, Shuffle, least_kept
+from lava_sc.io.blocks import InMemory
 
 if TYPE_CHECKING:
     from scipy import sparse

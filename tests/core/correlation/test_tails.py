@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
-from lava_sc.core.correlation.tails import beta_density, bounded_beta_tail
+from lava_sc.core.correlation.pearson_tails import beta_density, bounded_beta_tail
 
 
 def bound(a: object, b: object, x: object) -> np.ndarray:

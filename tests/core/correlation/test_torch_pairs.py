@@ -11,12 +11,12 @@ import pytest
 from scipy import stats
 from tests.core.correlation.cases import correlate
 
-from lava_sc.core.correlation.evidence import TailMoments
-from lava_sc.core.correlation.finders import pair_finder
-from lava_sc.core.correlation.plain import pairs_of_at_least
+from lava_sc.core.correlation.pair_finders import pair_finder
+from lava_sc.core.correlation.permutation_null import TailMoments
 from lava_sc.core.correlation.ranks import rank_columns
 from lava_sc.core.correlation.scores import Scores
-from lava_sc.core.device import resolve_device
+from lava_sc.core.correlation.unbatched import pairs_of_at_least
+from lava_sc.parallel.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core._parallel import progress
-from lava_sc.core._tasks import most_to_send, spread
+from lava_sc.core.correlation.batched import batch_scores, batches_of, pooled_pairs
+from lava_sc.core.correlation.fdr import significant
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
-from lava_sc.core.correlation.plain import locality_scores, pairs_of_at_least, plain_pairs
-from lava_sc.core.correlation.pooled import batch_scores, batches_of, pooled_pairs
-from lava_sc.core.correlation.significance import significant
+from lava_sc.core.correlation.unbatched import locality_scores, pairs_of_at_least, plain_pairs
+from lava_sc.parallel.tasks import most_to_send, spread
+from lava_sc.parallel.threads import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
-    from lava_sc.core.blocks import Source
+    from lava_sc.core.correlation.fdr import LocalityPairs
     from lava_sc.core.correlation.partial import Covariate
-    from lava_sc.core.correlation.plain import PairFinder
     from lava_sc.core.correlation.scores import Scores
-    from lava_sc.core.correlation.shuffle import Null
-    from lava_sc.core.correlation.significance import LocalityPairs
+    from lava_sc.core.correlation.unbatched import PairFinder
+    from lava_sc.core.nulls.shuffled_genes import Null
+    from lava_sc.io.blocks import Source
 
 #: Localities whose evidence is evaluated together, and that a worker takes at a time.
 LOCALITIES_AT_ONCE: Final = 8

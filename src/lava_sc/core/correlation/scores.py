@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lava_sc.core.correlation.evidence import TailMoments, tail_moments
 from lava_sc.core.correlation.partial import residuals
+from lava_sc.core.correlation.permutation_null import TailMoments, tail_moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from lava_sc._logging import logger
-from lava_sc.core.correlation.plain import pairs_of_at_least
-from lava_sc.core.device_memory import is_out_of_memory, memory_bound, too_little_memory
+from lava_sc.core.correlation.unbatched import pairs_of_at_least
+from lava_sc.parallel.device_memory import is_out_of_memory, memory_bound, too_little_memory
 
 if TYPE_CHECKING:
-    from lava_sc.core.correlation.plain import StrongPairs
     from lava_sc.core.correlation.scores import Scores
+    from lava_sc.core.correlation.unbatched import StrongPairs
 
 #: Below so many features the CPU is done before a device has begun.
 _FEWEST: Final = 300
@@ -27,7 +27,7 @@ _AT_ONCE: Final = 2  # threads: one sends while the other computes
 
 
 class DevicePairs:
-    """A :data:`lava_sc.core.correlation.plain.PairFinder` for CUDA; torch's CPU works too, but is slower than that one.
+    """A :data:`lava_sc.core.correlation.unbatched.PairFinder` for CUDA; torch's CPU works too, but is slower than that one.
 
     Rows of products are taken as many at once as memory allows; where it runs out, half as many, down to one.
 

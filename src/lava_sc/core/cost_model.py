@@ -1,0 +1,301 @@
+"""How much memory the steps take, from the sizes of what they work on, and how much there is.
+
+The models count the arrays that are alive together where a step holds most; each is named where it is counted. Tests
+compare them with real arrays, ``benchmarks/estimate.py`` with the memory of processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.special import gammaln
+
+from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE
+from lava_sc.core.correlation.pairs import n_pairs
+from lava_sc.core.factorise.problem import BLOCK
+
+if TYPE_CHECKING:
+    from lava_sc._types import IntArray
+
+GB: Final = 1e9  # bytes
+_UNLIMITED: Final = 2**60  # version 1 of cgroups says no limit by a huge one
+_BATCH: Final = 64  # localities in a batch of AMF, the default
+
+
+def memory_available(root: Path = Path("/")) -> int:
+    """Bytes that this process can still take: what the machine has, or what its limits and control groups (containers, jobs) leave.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are mounted.
+    """
+    import psutil
+
+    return min([psutil.virtual_memory().available, *_left_in_groups(root), *_left_to_process(root)])
+
+
+def _left_to_process(root: Path) -> list[int]:
+    """Bytes left below each limit that was set for this process (``ulimit -v`` and ``-d``); none where there is no ``/proc``."""
+    try:
+        import resource
+
+        status = (root / "proc/self/status").read_text(encoding="utf-8")
+    except (ImportError, OSError):
+        return []
+    sizes = dict(line.split(":", 1) for line in status.splitlines())
+    limits = {
+        "VmSize": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "VmData": resource.getrlimit(resource.RLIMIT_DATA)[0],
+    }
+    return [
+        max(limit - 1024 * int(sizes[name].split()[0]), 0)
+        for name, limit in limits.items()
+        if limit != resource.RLIM_INFINITY
+    ]
+
+
+def _left_in_groups(root: Path) -> list[int]:
+    """Bytes left below the limit of each control group that this process is in and that has one.
+
+    Files in the page cache that were not used lately count as used there, but are dropped when memory runs short.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    left: list[int] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = base / path.strip("/")
+        left += [room for folder in (group, *group.parents) if (room := _left(folder, *names)) is not None]
+    return left
+
+
+def _left(folder: Path, limit_name: str, usage_name: str, cache_name: str) -> int | None:
+    try:
+        limit, usage = ((folder / name).read_text(encoding="ascii").strip() for name in (limit_name, usage_name))
+        stat = dict(
+            line.split(maxsplit=1) for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        )
+    except OSError:
+        return None
+    if limit == "max" or int(limit) >= _UNLIMITED:
+        return None
+    return max(int(limit) - int(usage) + int(stat.get(cache_name, 0)), 0)
+
+
+def localities_bytes(n_samples: int, dimension: int, n_localities: int, n: int, workers: int) -> int:
+    """Peak of placing ℓ localities of n samples over (E, D_L) coordinates and storing which samples they hold."""
+    index = n_samples * (16 * dimension + 24)  # points twice, their samples, in-degrees and mean distances
+    search = 28 * workers * n_samples  # buffers of a query, counts
+    membership = 30 * n_localities * n  # members, their coordinates in a sparse matrix, and that matrix
+    return index + max(search, membership)
+
+
+def membership_bytes(n_samples: int, n_localities: int, n: int) -> int:
+    """What of it is stored."""
+    return 5 * n_localities * n + 24 * n_samples
+
+
+def correlations_bytes(n_nonzero: float, n_localities: int, n_features: int) -> int:
+    """C as a CSR matrix and the mask of defined features."""
+    index = _index_bytes(max(n_nonzero, n_pairs(n_features)))
+    return round(n_nonzero * (4 + index)) + n_localities * (index + n_features)
+
+
+def correlating_bytes(
+    n_nonzero: float,
+    n_localities: int,
+    n_features: int,
+    *,
+    n: int,
+    n_defined: int,
+    tested: bool,
+    workers: int,
+    stored: bool = False,
+) -> int:
+    """Peak of correlating, the features' values not counted: C, whose parts are let go of as it is put together, and work.
+
+    Parameters
+    ----------
+    n_nonzero
+        Correlations that are kept.
+    n_localities, n_features, n
+        ℓ, D and the size of a locality.
+    n_defined
+        Most features that are defined in a locality.
+    tested
+        Whether only some are kept.
+    workers
+        Number of threads.
+    stored
+        Whether C is written to a file as it comes.
+    """
+    scores = 72 * n_defined * n  # values as gathered and by feature, sort keys, ranks
+    products = 32 * n_defined**2  # of all pairs, and these as a list
+    pairs = LOCALITIES_AT_ONCE * n_nonzero / n_localities * (200 if tested else 24)  # with the null of each
+    members = 16 * n_localities * n
+    C = correlations_bytes(0 if stored else n_nonzero, n_localities, n_features)
+    return C + members + round(workers * (scores + products + pairs))
+
+
+def target_bytes(n_nonzero: float, n_localities: int, n_columns: float) -> int:
+    """Peak of laying C out for AMF: columns marked, and the compact column of each entry, which is what stays."""
+    return round(4 * n_nonzero + n_columns) + _layout_bytes(n_localities, n_columns)
+
+
+def fit_bytes(n_nonzero: float, n_localities: int, n_columns: float, *, n_modules: int, side_by_side: int) -> int:
+    """Peak of the runs of AMF.
+
+    Parameters
+    ----------
+    n_nonzero
+        Of C.
+    n_localities
+        ℓ.
+    n_columns
+        Columns of C that are not empty, J′.
+    n_modules
+        As of ``tl.amf``.
+    side_by_side
+        Number of runs at a time.
+    """
+    n_blocks = n_columns / BLOCK + 1
+    target = 4 * n_nonzero + _layout_bytes(n_localities, n_columns)
+    matrices = (
+        (1 + 6 * side_by_side) * 4 * n_modules * n_columns
+    )  # best; start, modules, two moments, best epoch, canonical
+    sums = 8 * n_blocks * _BATCH * (n_modules + 5) * side_by_side  # by block: gradient and row sums
+    return round(target + matrices + sums)
+
+
+def _layout_bytes(n_localities: int, n_columns: float) -> int:
+    return round(n_localities * 8 * (n_columns / BLOCK + 1) + 8 * n_columns)
+
+
+def _index_bytes(largest: float) -> int:
+    return 4 if largest <= np.iinfo(np.int32).max else 8
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What some localities, drawn like all ℓ of them, say of the non-zeros of C.
+
+    Attributes
+    ----------
+    n_kept
+        (m,) non-zeros of each.
+    columns
+        Number of columns that are non-zero in exactly 1, 2, … m of them; shape (m,).
+    n_most
+        Number of columns that can be non-zero at all.
+    """
+
+    n_kept: IntArray
+    columns: IntArray
+    n_most: int
+
+    def n_nonzero(self, n_localities: int) -> tuple[float, float]:
+        """Expected number for all localities, and its standard error, as of a sample drawn without replacement."""
+        m = len(self.n_kept)
+        spread = float(self.n_kept.std(ddof=1)) if m > 1 else float(self.n_kept.mean())
+        error = spread * np.sqrt(max(1 / m - 1 / n_localities, 0.0))
+        return n_localities * float(self.n_kept.mean()), n_localities * float(error)
+
+    def n_columns(self, n_localities: int) -> float:
+        """Number of columns that are non-zero in any of the localities.
+
+        Between two bounds, in their geometric mean: the sample-based extrapolation from Chao's estimate of what the
+        sample has not seen (Colwell et al. 2012, J. Plant Ecol. 5: 3), which is too low where many columns are rare, and
+        growth by the power of ℓ at which the sample grew last, too high since this power falls.
+        """
+        seen, m = float(self.columns.sum()), len(self.columns)
+        if seen == 0 or n_localities <= m:
+            return seen
+        most = min(float(self.n_most), self.n_nonzero(n_localities)[0])
+        high = seen * (n_localities / m) ** self._power()
+        return max(seen, float(np.sqrt(min(self._chao(n_localities), most) * min(high, most))))
+
+    def _chao(self, n_localities: int) -> float:
+        m, seen = len(self.columns), float(self.columns.sum())
+        once, twice = float(self.columns[0]), float(self.columns[1]) if m > 1 else 0.0
+        unseen = (m - 1) / m * (once**2 / (2 * twice) if twice else once * (once - 1) / 2)
+        if unseen == 0:
+            return seen
+        return seen + unseen * -np.expm1((n_localities - m) * np.log1p(-once / (m * unseen + once)))
+
+    def _power(self) -> float:
+        """Log ratio, to base 2, of the columns seen in the sample and expected in half of it (rarefaction)."""
+        m, seen = len(self.columns), float(self.columns.sum())
+        if m == 1:
+            return 1.0
+        half, times = m // 2, np.arange(1, m + 1)
+        others = m - times - half  # localities of the rest that a column in so many of them leaves out
+        missed = np.where(
+            others >= 0,
+            np.exp(
+                gammaln(m - times + 1) - gammaln(np.maximum(others, 0) + 1) - gammaln(m + 1) + gammaln(m - half + 1)
+            ),
+            0.0,
+        )
+        return float(np.log(seen / (seen - (self.columns * missed).sum())) / np.log(m / half))
+
+
+def growth(n_kept: IntArray, indices: IntArray, n_most: int, *, most_counted: int = 2_000_000) -> Growth:
+    """Summarise the non-zeros of some localities.
+
+    Parameters
+    ----------
+    n_kept
+        (m,) non-zeros of each.
+    indices
+        Their columns, one after the other.
+    n_most
+        Number of columns that can be non-zero at all.
+    most_counted
+        Of more non-zeros, only those in every k-th column are counted.
+    """
+    every = -(-max(len(indices), 1) // most_counted)
+    _, times = np.unique(indices[indices % every == 0] if every > 1 else indices, return_counts=True)
+    return Growth(n_kept, every * np.bincount(times, minlength=len(n_kept) + 1)[1:], n_most)
+
+
+def refuse_what_does_not_fit(what: str, n_bytes: float, remedy: str) -> None:
+    """Refuse work that is expected to take more memory than is available.
+
+    Parameters
+    ----------
+    what
+        The work, such as "the correlations of 1,350 localities".
+    n_bytes
+        What it is expected to take.
+    remedy
+        What to change, such as "lower n_top_genes".
+
+    Raises
+    ------
+    ValueError
+        If that is more than there is.
+    """
+    available = memory_available()
+    if n_bytes > available:
+        raise ValueError(too_large(what, n_bytes, available, remedy))
+
+
+def too_large(what: str, n_bytes: float, available: float, remedy: str) -> str:
+    """The sentence that says so."""
+    return (
+        f"Found that {what} would take about {n_bytes / GB:.2g} GB of memory, expected no more than the {available / GB:.2g} "
+        f"GB that are available; {remedy}."
+    )

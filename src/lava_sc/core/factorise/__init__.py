@@ -1,0 +1,1 @@
+"""Factorisations of correlations into modules and presences."""

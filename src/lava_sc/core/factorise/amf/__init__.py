@@ -1,0 +1,1 @@
+"""Association Matrix Factorisation: loss, fits, restarts and presences."""

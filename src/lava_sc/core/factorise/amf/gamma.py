@@ -1,0 +1,94 @@
+"""How much the mean absolute error must weigh for reconstructions to be on the scale of the correlations (paper, A.3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from lava_sc.core.factorise.amf.restarts import run_many
+
+if TYPE_CHECKING:
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.record import Checkpoint
+    from lava_sc.core.factorise.amf.run import Run
+    from lava_sc.core.factorise.problem import Target
+
+#: Values of γ that are tried, two to a decade.
+GAMMAS: Final = tuple(float(f"{gamma:.2g}") for gamma in np.logspace(-4, 2, 13))
+_N_RUNS: Final = 3
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The values of γ that were tried.
+
+    Attributes
+    ----------
+    gammas
+        In rising order, up to the first that meets the target.
+    runs
+        The best run with each.
+    target
+        Overestimation ratio to be met.
+    met
+        Whether the last of them meets it.
+    """
+
+    gammas: list[float]
+    runs: list[Run]
+    target: float
+    met: bool
+
+    @property
+    def chosen(self) -> int:
+        """Position of the value to take: the first that meets the target or, if none does, that which comes closest."""
+        return len(self.gammas) - 1 if self.met else int(np.argmin([run.quality.overestimation for run in self.runs]))
+
+
+def sweep_gamma(
+    target: Target,
+    n_modules: int,
+    options: Options,
+    *,
+    rng: np.random.Generator,
+    checkpoint: Checkpoint | None = None,
+    **how: Any,
+) -> Sweep:
+    """Raise γ until the overestimation ratio is at most that which ν implies.
+
+    With errors weighted ν to 1, overestimation is to make up τ = 1 / (1 + ν) of the error, as in quantile regression
+    (paper, Equation S4). The paper raises γ until the ratio falls to about there (Figure S2).
+
+    Parameters
+    ----------
+    target, n_modules, options
+        See :func:`lava_sc.core.factorise.amf.restarts.run_many`; of each γ the best of three runs counts, from the same seeds for all.
+    rng
+        Draws these seeds.
+    checkpoint
+        Keeps the states of the runs.
+    how
+        Other arguments of that function.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user stopped it.
+    """
+    seed, tau = int(rng.integers(2**63)), 1 / (1 + options.nu)
+    gammas: list[float] = []
+    runs: list[Run] = []
+    for gamma in GAMMAS:
+        tried = replace(options, gamma=gamma)
+        part = None if checkpoint is None else checkpoint.part(f"gamma_{gamma:g}")
+        own = {"n_runs": _N_RUNS, "rng": np.random.default_rng(seed), "checkpoint": part}
+        found = run_many(target, n_modules, tried, **(how | own))
+        if found.interrupted:
+            raise KeyboardInterrupt
+        gammas.append(gamma)
+        runs.append(replace(found.runs[found.best], P=None, M=None))
+        if runs[-1].quality.overestimation <= tau:
+            return Sweep(gammas, runs, tau, met=True)
+    return Sweep(gammas, runs, tau, met=False)

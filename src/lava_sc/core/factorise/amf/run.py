@@ -1,0 +1,156 @@
+"""One run of AMF: a start, the fit with presences refitted on the way, the canonical form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from lava_sc.core.factorise.amf.fit import fit
+from lava_sc.core.factorise.amf.loss import Quality, quality
+from lava_sc.core.factorise.amf.record import Record
+from lava_sc.core.factorise.amf.refit import refit_presences
+from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.interpret.summary import PRESENT_ABOVE, co_presence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lava_sc._types import FloatArray
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.record import Drawer, State
+    from lava_sc.core.factorise.engines.protocol import EngineFactory
+    from lava_sc.core.factorise.problem import Target
+
+_EPOCHS_BETWEEN_REFITS: Final = 30
+_FINER: Final = 0.3  # of the learning rate, once presences are refitted: a smaller step ends at a lower loss
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes
+    ----------
+    seed
+        Of the run's generator.
+    P, M
+        (ℓ, M) and (M, J′) float32 in canonical form, dead modules removed; ``None`` where they were let go of.
+    n_modules
+        M, dead modules not counted.
+    quality
+        Of these P and M.
+    co_presence
+        Mean entropy of the presences of a locality, in bits.
+    n_epochs
+        Epochs until the run stopped.
+    converged
+        Whether the stopping rule ended it.
+    seconds
+        Wall time, in all processes that had a part in it.
+    """
+
+    seed: int
+    P: FloatArray | None
+    M: FloatArray | None
+    n_modules: int
+    quality: Quality
+    co_presence: float
+    n_epochs: int
+    converged: bool
+    seconds: float
+
+
+def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The same reconstruction with every module scaled to a largest value of 1, in the order of their total presence.
+
+    Presences take up the scale, hence stay in [0, 1]: a presence is the module's strongest reconstructed correlation in
+    that locality. Dead modules are left out, but for the strongest one when all are.
+    """
+    peaks = np.maximum(M.max(axis=1), np.finfo(np.float32).tiny)
+    strongest = P.max(axis=0) * peaks
+    alive = strongest > PRESENT_ABOVE
+    alive[np.argmax(strongest)] = True
+    P, M = P[:, alive] * peaks[alive], M[alive] / peaks[alive, None]
+    order = np.argsort(-P.sum(axis=0, dtype=np.float64), kind="stable")
+    return np.ascontiguousarray(P[:, order]), np.ascontiguousarray(M[order])
+
+
+def one_run(
+    engines: EngineFactory,
+    target: Target,
+    n_modules: int,
+    options: Options,
+    *,
+    init: str,
+    seed: int,
+    on_epoch: Callable[[float], None] | None = None,
+    record: Record | None = None,
+) -> Run:
+    """From a start to the end of the fit, presences refitted on the way as often as the options say.
+
+    With a record it goes on from the state that this holds: the last fit that had begun, at the epoch it was in. A start or a
+    search of presences that was broken off is made again.
+    """
+    record = Record() if record is None else record
+    if record.finished is not None:
+        return _run_of(record.finished)
+    rng, descents = np.random.default_rng(seed), _descents(options)
+    P, M = record.factors() or STARTS[init](target, n_modules, options, rng)
+    for stage in range(record.stage, len(descents)):
+        if stage > record.stage:
+            P, record.stage = refit_presences(target, P, M, nu=options.nu, gamma=options.gamma, rng=rng), stage
+        found = fit(engines, target, P, M, descents[stage], rng, on_epoch, record)
+        P, M = found.P, found.M
+    P, M = canonical(P, M)
+    run = Run(
+        seed,
+        P,
+        M,
+        len(M),
+        quality(target, P, M, nu=options.nu, gamma=options.gamma),
+        co_presence(P),
+        sum(descent.max_epochs for descent in descents[:-1]) + len(found.losses),
+        found.converged,
+        record.seconds,
+    )
+    record.finish(*_parts_of(run))
+    return run
+
+
+def _descents(options: Options) -> list[Options]:
+    """A fit of some epochs before each time that presences are refitted, and the one that ends the run."""
+    warming = replace(options, max_epochs=_EPOCHS_BETWEEN_REFITS, patience=_EPOCHS_BETWEEN_REFITS + 1)
+    n_refits = min(options.n_refits, (options.max_epochs - 1) // _EPOCHS_BETWEEN_REFITS)
+    finishing = replace(
+        options,
+        learning_rate=options.learning_rate * (_FINER if n_refits else 1),
+        max_epochs=options.max_epochs - n_refits * _EPOCHS_BETWEEN_REFITS,
+    )
+    return [warming] * n_refits + [finishing]
+
+
+def kept_run(drawer: Drawer) -> Run | None:
+    """A run that has ended, ``None`` if it has not."""
+    state = drawer.read()
+    return _run_of(state) if state is not None and state.finished else None
+
+
+def keep_run(drawer: Drawer, run: Run) -> None:
+    """Put away a run that has ended elsewhere."""
+    Record(drawer).finish(*_parts_of(run))
+
+
+def _parts_of(run: Run) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    """A run as plain values and arrays, of which :func:`_run_of` makes the same again."""
+    assert run.P is not None
+    assert run.M is not None
+    figures = asdict(replace(run, P=None, M=None))
+    return figures, {"P": run.P, "M": run.M}
+
+
+def _run_of(state: State) -> Run:
+    figures = dict(state.facts["run"])
+    factors = {"P": state.arrays["P"], "M": state.arrays["M"], "quality": Quality(**figures["quality"])}
+    return Run(**(figures | factors))

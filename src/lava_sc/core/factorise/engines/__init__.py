@@ -1,0 +1,1 @@
+"""Engines that a fit runs on: the CPU, torch and triton."""

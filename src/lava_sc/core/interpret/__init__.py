@@ -1,0 +1,1 @@
+"""What modules and presences say of genes, gene sets, cells and donors."""

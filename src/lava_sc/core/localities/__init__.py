@@ -1,0 +1,1 @@
+"""Placement of localities: in-degrees, weighted k-means, local search."""

@@ -1,0 +1,1 @@
+"""The number of modules: sweep, split halves, rule."""

@@ -1,0 +1,172 @@
+"""How well modules reproduce the same localities in samples that they were not made from.
+
+The samples are split into halves. Both have the same probes, with the nearest half as many members, hence localities at the same
+places that share no sample: what the modules and presences of one half reproduce in the other is no chance correlation. Localities
+that are held out share samples with those that are not, and with them chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.factorise.amf.restarts import single_run
+from lava_sc.core.factorise.engines.cpu import row_sums
+from lava_sc.core.factorise.engines.protocol import CH, HH
+from lava_sc.core.factorise.problem import make_target, over_columns, row_norms
+from lava_sc.parallel.tasks import spread
+from lava_sc.parallel.threads import progress, settled_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distributed import Client
+    from scipy import sparse
+
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.nulls.null_data import NullData
+
+#: Members (ℓ, n/2) of the localities in either half of the samples.
+Halves = tuple["IntArray", "IntArray"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """From the half that modules are made from to the other.
+
+    Attributes
+    ----------
+    target
+        What is factorised.
+    other
+        Correlations of the same localities in the other half, over the target's columns.
+    norms
+        (ℓ,) ‖C_i‖ in the other half, over all pairs.
+    """
+
+    target: Target
+    other: Target
+    norms: FloatArray
+
+
+def way(own: sparse.csr_matrix, other: sparse.csr_matrix) -> Way:
+    """From correlations (ℓ, J) in one half to those in the other."""
+    target = make_target(own)
+    return Way(target, over_columns(target, other), row_norms(other.data, np.asarray(other.indptr, dtype=np.int64)))
+
+
+@dataclass(frozen=True)
+class Replication:
+    """What modules say of samples that they were not made from, with each of k numbers.
+
+    Attributes
+    ----------
+    cosines
+        (splits, k) mean reconstruction cosine of the localities that have any correlation there, 0 where none has.
+    shares
+        For each number and each half of each split, what each module explains there, as a share of Σ C².
+    """
+
+    cosines: FloatArray
+    shares: Sequence[Sequence[FloatArray]]
+
+    @property
+    def strongest(self) -> FloatArray:
+        """What the best module explains with each number, (k,)."""
+        return np.array([max((float(some.max()) for some in halves), default=0.0) for halves in self.shares])
+
+    def n_above(self, least: FloatArray) -> IntArray:
+        """With each number, how many modules explain more than a least share (k,): the median over halves, rounded down."""
+        counts = [
+            [int((some > share).sum()) for some in halves] for halves, share in zip(self.shares, least, strict=True)
+        ]
+        return np.array([int(np.median(some)) if some else 0 for some in counts])
+
+
+def in_other_half(
+    null: NullData,
+    halves: Sequence[Halves],
+    numbers: Sequence[int],
+    options: Options,
+    *,
+    seeds: Sequence[int],
+    shuffled: bool,
+    init: str,
+    n_jobs: int | None,
+    client: Client | None = None,
+) -> Replication:
+    """What modules and presences of one run on either half, in turn, say of the other half.
+
+    Parameters
+    ----------
+    null
+        The data, and where null data come from.
+    halves
+        The splits.
+    numbers, options, init
+        Numbers of modules, and how to fit.
+    seeds
+        Of the runs of each split, and of its null data set.
+    shuffled
+        Whether to take null data, another set for each split.
+    n_jobs
+        Number of threads; changes no number.
+    client
+        Works at the fits instead of threads.
+    """
+    cosines = np.empty((len(halves), len(numbers)))
+    shares: list[list[FloatArray]] = [[] for _ in numbers]
+    for i, (split, seed) in enumerate(zip(progress(list(halves), desc="other cells"), seeds, strict=True)):
+        first, second = (_correlations(null, members, seed if shuffled else None) for members in split)
+        ways = way(first, second), way(second, first)
+        tasks = [(one, (number, options, init, seed)) for number in numbers for one in ways]
+        names = [f"{number} modules in half {k} of split {i}" for number in numbers for k in range(len(ways))]
+        with settled_libraries():
+            found = list(spread(_look, tasks, names, n_jobs=n_jobs, client=client))
+        for k in range(len(numbers)):
+            there, back = found[2 * k : 2 * k + 2]
+            cosines[i, k] = _mean(np.concatenate([there[0], back[0]]))
+            shares[k] += [there[1], back[1]]
+    return Replication(cosines, shares)
+
+
+def cosines_of(way: Way, P: FloatArray, M: FloatArray) -> FloatArray:
+    """Cosine of reconstruction and correlations in the other half, (k,), of the localities that have any there.
+
+    Parameters
+    ----------
+    way
+        From one half to the other.
+    P, M
+        (ℓ, M) and (M, J′) float32, found in the first.
+    """
+    sums = row_sums(way.other, np.arange(len(P)), P, M, 1.0)
+    size = np.sqrt(sums[:, HH]) * way.norms
+    cosine = np.divide(sums[:, CH], size, out=np.zeros(len(size)), where=size > 0)
+    return np.asarray(cosine[way.norms > 0])
+
+
+def _correlations(null: NullData, members: IntArray, seed: int | None) -> sparse.csr_matrix:
+    C = null.real(members)
+    return C if seed is None else null.moved(members, C).correlations(seed)
+
+
+def _look(way: Way, start: tuple[int, Options, str, int]) -> tuple[FloatArray, FloatArray]:
+    """Cosines of the localities, and what each module explains, of one run."""
+    n_modules = start[0]
+    total = float(np.square(way.norms).sum())
+    if way.target.n_columns == 0 or total == 0:
+        return np.zeros(int((way.norms > 0).sum())), np.zeros(n_modules)
+    run = single_run(way.target, start)
+    assert run.P is not None
+    assert run.M is not None
+    return cosines_of(way, run.P, run.M), explained(way.other, run.P, run.M) / total
+
+
+def _mean(values: FloatArray) -> float:
+    return float(values.mean()) if len(values) else 0.0

@@ -1,0 +1,211 @@
+"""AMF with several numbers of modules, on data and on null data."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.factorise.amf.held_out import folds, held_out_cosines
+from lava_sc.core.factorise.amf.restarts import run_many, single_run
+from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.n_modules.medoids import most_alike, silhouette_of_runs
+from lava_sc.parallel.tasks import n_ahead, spread
+from lava_sc.parallel.threads import progress, settled_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from distributed import Client
+
+    from lava_sc._types import FloatArray
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.held_out import Fold
+    from lava_sc.core.factorise.amf.restarts import Runs
+    from lava_sc.core.factorise.amf.run import Run
+    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.nulls.null_data import NullData
+
+N_FOLDS: Final = 5
+#: Pilots of each run whose modules are not kept, on parts of the data and on null data: a start takes most of a small run's time.
+_N_PILOTS: Final = 2
+#: Null data sets that are fitted with every number of modules, and how often each; the others with one number only.
+N_NULLS_OF_CURVE: Final = 3
+N_RUNS_OF_NULL: Final = 3
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What was found with one number of modules.
+
+    Attributes
+    ----------
+    n_modules
+        The number.
+    found
+        All runs; P and M of the best one.
+    silhouette
+        Of all runs' modules.
+    most_alike
+        Cosine of the two most alike modules of a run, the median over the runs; NaN for a single module.
+    explained
+        Of each module of the best run, its share of Σ C².
+    held_out
+        Mean reconstruction cosine of localities that were held out; NaN where there were too few.
+    """
+
+    n_modules: int
+    found: Runs
+    silhouette: float
+    most_alike: float
+    explained: FloatArray
+    held_out: float
+
+
+@dataclass(frozen=True)
+class NullFit:
+    """What was found with one number of modules in a null data set; NaN but for ``best`` where it has no correlation.
+
+    Attributes
+    ----------
+    loss, cosine, overestimation, silhouette
+        Of the best run, the last of all runs' modules.
+    best
+        What its strongest module explains, as a share of the data's Σ C².
+    total
+        Σ C² of the null data, as a share of the data's.
+    """
+
+    loss: float
+    cosine: float
+    overestimation: float
+    silhouette: float
+    best: float
+    total: float
+
+
+_NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0, total=0.0)
+
+
+def quick(options: Options) -> Options:
+    """The same with fewer pilots, for runs whose modules are not kept."""
+    return replace(options, n_pilots=_N_PILOTS)
+
+
+def squares(target: Target) -> float:
+    """Σ C²."""
+    return float(np.square(target.data, dtype=np.float64).sum())
+
+
+def try_number(
+    target: Target,
+    n_modules: int,
+    options: Options,
+    *,
+    init: str,
+    n_runs: int,
+    seed: Any,
+    n_jobs: int | None,
+    client: Client | None = None,
+) -> Tried:
+    """Runs with one number of modules, and how well modules reproduce localities that they were not made from.
+
+    Parameters
+    ----------
+    target, n_modules, options, init, n_runs, n_jobs, client
+        See :func:`lava_sc.core.factorise.amf.restarts.run_many`.
+    seed
+        The runs are those of a generator with this seed.
+    """
+    how: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
+    rng = np.random.default_rng(seed)
+    found = run_many(target, n_modules, options, init=init, n_runs=n_runs, rng=rng, keep_all=True, **how)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    modules = [run.M for run in found.runs if run.M is not None]
+    silhouette, alike = silhouette_of_runs(modules), most_alike(modules)
+    del modules
+    runs = [run if k == found.best else replace(run, P=None, M=None) for k, run in enumerate(found.runs)]
+    shares = explained(target, *found.factors) / squares(target)
+    parts = folds(target.n_localities, N_FOLDS, rng)
+    seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
+    tasks = [(target, (part, n_modules, quick(options), init, s)) for part, s in zip(parts, seeds, strict=True)]
+    with settled_libraries():
+        cosines = list(spread(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))
+    mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")
+    return Tried(n_modules, replace(found, runs=runs), silhouette, alike, shares, mean)
+
+
+def _held_out(target: Target, of: tuple[Fold, int, Options, str, int]) -> FloatArray:
+    part, n_modules, options, init, seed = of
+    return held_out_cosines(target, part, n_modules, options, init=init, seed=seed)
+
+
+def fit_nulls(
+    null: NullData,
+    seeds: Sequence[int],
+    numbers: Sequence[int],
+    options: Options,
+    *,
+    init: str,
+    n_runs: int,
+    total: float,
+    n_jobs: int | None,
+    client: Client | None = None,
+) -> list[list[NullFit]]:
+    """The same numbers of modules in null data, a list for each data set.
+
+    Parameters
+    ----------
+    null, seeds
+        The null data, and which of them.
+    numbers, options, init
+        Numbers of modules, and how to fit.
+    n_runs
+        Runs with each.
+    total
+        Σ C² of the data.
+    n_jobs
+        Number of threads; changes no number.
+    client
+        Works at them instead of threads, at several null data sets at a time.
+    """
+    found: list[list[NullFit]] = []
+    under_way: deque[Iterator[NullFit]] = deque()
+    at_once = 1 + n_ahead(client, len(numbers))
+    for k, seed in enumerate(progress(list(seeds), desc="shuffled genes")):
+        target = make_target(null.correlations(seed))
+        tasks = [(target, (number, options, init, n_runs, seed, total)) for number in numbers]
+        names = [f"{number} modules in null data set {k}" for number in numbers]
+        under_way.append(spread(_fit_null, tasks, names, n_jobs=n_jobs, client=client))
+        del target, tasks  # what went to workers need not stay here
+        while len(under_way) >= (at_once if k + 1 < len(seeds) else 1):
+            with settled_libraries():
+                found.append(list(under_way.popleft()))
+    return found
+
+
+def _fit_null(target: Target, how: tuple[int, Options, str, int, int, float]) -> NullFit:
+    n_modules, options, init, n_runs, seed, total = how
+    if target.n_columns == 0:
+        return _NOTHING
+    seeds = np.random.default_rng(seed).integers(2**63, size=n_runs)
+    runs = [single_run(target, (n_modules, options, init, int(s))) for s in seeds]
+    best = min(runs, key=lambda run: run.quality.loss)
+    return NullFit(
+        best.quality.loss,
+        best.quality.cosine,
+        best.quality.overestimation,
+        silhouette_of_runs([run.M for run in runs if run.M is not None]) if n_runs > 1 else float("nan"),
+        _strongest(target, best) / total,
+        squares(target) / total,
+    )
+
+
+def _strongest(target: Target, run: Run) -> float:
+    assert run.P is not None
+    assert run.M is not None
+    return float(explained(target, run.P, run.M).max())

@@ -1,0 +1,1 @@
+"""Null data and permutation tests."""

@@ -1,0 +1,1 @@
+"""Reruns of an analysis on other localities, runs and samples."""

@@ -1,0 +1,115 @@
+"""An analysis that can be made again: correlations and modules of other localities, in data and in null data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from lava_sc.core.factorise.amf.restarts import share_threads
+from lava_sc.core.factorise.amf.run import one_run
+from lava_sc.core.factorise.engines.cpu import cpu_engines
+from lava_sc.core.factorise.problem import make_target, over_all_pairs
+from lava_sc.core.stability.resampling import average_module
+from lava_sc.parallel.tasks import spread
+from lava_sc.parallel.threads import settled_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from distributed import Client
+
+    from lava_sc._types import IntArray
+    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.nulls.null_data import NullData
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Modules of a run.
+
+    Attributes
+    ----------
+    modules
+        (M, J) CSR float32, over all pairs; a row of zeros where there was no correlation.
+    average
+        (1, J) CSR float64, presence-weighted average.
+    loss
+        Of the run.
+    """
+
+    modules: sparse.csr_matrix
+    average: sparse.csr_matrix
+    loss: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The stored analysis, to be repeated.
+
+    Attributes
+    ----------
+    null
+        Data, stored localities and null data.
+    C, stored, modules
+        Stored correlations, also laid out for the fits, and modules.
+    overlap
+        Of the stored localities.
+    n_modules, options, init, min_localities
+        How modules were found.
+    null_seeds
+        A seed for each null data set.
+    n_jobs
+        Number of threads; changes no number.
+    client
+        Works at the fits instead of threads.
+    """
+
+    null: NullData
+    C: sparse.csr_matrix
+    stored: Target
+    modules: sparse.csr_matrix
+    overlap: float
+    n_modules: int
+    options: Options
+    init: str
+    min_localities: int
+    null_seeds: Sequence[int]
+    n_jobs: int | None
+    client: Client | None = None
+
+    def correlations(self, members: IntArray) -> sparse.csr_matrix:
+        """C of other localities."""
+        return self.null.real(members)
+
+    def null_correlations(self, members: IntArray, C: sparse.csr_matrix, k: int) -> sparse.csr_matrix:
+        """C of these localities in a null data set; ``C`` is that of the data."""
+        return self.null.moved(members, C).correlations(self.null_seeds[k])
+
+    def target(self, C: sparse.csr_matrix) -> Target:
+        """What is factorised."""
+        return make_target(C, min_localities=self.min_localities)
+
+    def fit(self, jobs: Sequence[tuple[Target, int]]) -> list[Factors]:
+        """A run for each target and seed, side by side."""
+        _, threads = share_threads(self.n_jobs, len(jobs), max(target.n_blocks for target, _ in jobs))
+        start = self.n_modules, self.options, self.init, threads if self.client is None else 1
+        tasks, names = [(target, (*start, seed)) for target, seed in jobs], [f"run {k}" for k in range(len(jobs))]
+        with settled_libraries():
+            return list(spread(_fit, tasks, names, n_jobs=self.n_jobs, client=self.client))
+
+
+def _fit(target: Target, start: tuple[int, Options, str, int, int]) -> Factors:
+    n_modules, options, init, threads, seed = start
+    if target.n_columns == 0:
+        nothing = sparse.csr_matrix((1, target.n_pairs))
+        return Factors(nothing, nothing, np.inf)
+    n_modules = min(n_modules, target.n_localities)
+    run = one_run(cpu_engines(target, threads), target, n_modules, options, init=init, seed=seed)
+    assert run.P is not None
+    assert run.M is not None
+    average = average_module(run.P, run.M)[None]
+    return Factors(over_all_pairs(run.M, target), over_all_pairs(average, target), run.quality.loss)

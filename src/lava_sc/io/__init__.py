@@ -1,0 +1,1 @@
+"""Matrices, correlations, states of runs and gene sets in files."""

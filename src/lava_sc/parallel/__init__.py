@@ -1,0 +1,1 @@
+"""Threads, Dask clusters, devices and the memory that is left."""

@@ -1,7 +1,0 @@
-"""One self-contained page that shows what explains an embedding."""
-
-from __future__ import annotations
-
-from lava_sc.report.report import report
-
-__all__ = ["report"]

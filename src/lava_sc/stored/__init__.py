@@ -1,0 +1,1 @@
+"""All that knows how results and their inputs lie in an AnnData object."""
