@@ -26,10 +26,10 @@ from correlation import n_cores, simulated
 from starts import DEFAULT_START
 
 import lava_sc as lava
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.parallel.device import resolve_device
 
 if TYPE_CHECKING:
@@ -85,13 +85,15 @@ def fits(found: dict[str, Any], sides: list[str], n_runs: int) -> None:
         + "".join(f"{side:>10} {'loss':>7}" for side in sides)
     )
     for name, C in found.items():
-        target, texts = make_target(C), []
+        problem, texts = make_problem(C), []
         for side in sides:
-            engines = None if side == "cpu" else accelerator_engines(target, side)
+            engines = None if side == "cpu" else accelerator_engines(problem, side)
             how: dict[str, Any] = {"init": DEFAULT_START, "n_runs": n_runs, "engines": engines}
-            seconds, runs = timed(partial(run_many, target, N_MODULES, Options(), rng=np.random.default_rng(0), **how))
+            seconds, runs = timed(
+                partial(run_many, problem, N_MODULES, FitOptions(), rng=np.random.default_rng(0), **how)
+            )
             texts.append(f"{seconds:10.2f} {runs.runs[runs.best].quality.loss:7.4f}")
-        print(f"{name:38} {target.n_columns:9d} {C.nnz:11d} " + " ".join(texts), flush=True)
+        print(f"{name:38} {problem.n_columns:9d} {C.nnz:11d} " + " ".join(texts), flush=True)
 
 
 def main() -> None:

@@ -43,18 +43,18 @@ from correlation import data_folder, mnist, n_cores, simulated
 from peaks import resident
 from scipy import sparse
 
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.loss import batch_loss
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.parallel.device import resolve_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
     Step = Callable[[np.ndarray], float]
     Side = Callable[[sparse.csr_matrix, np.ndarray, np.ndarray], Step]
@@ -63,7 +63,7 @@ N_MODULES = 9
 N_PLAIN_BATCHES = 2
 SMALL = 0.1
 ROW_DENSITY = 0.076
-OPTIONS = Options()
+OPTIONS = FitOptions()
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,14 @@ def in_pytorch(formulation: str) -> Side:
     return side
 
 
-def ours(engines: Callable[[Target], EngineFactory]) -> Side:
+def ours(engines: Callable[[Problem], EngineFactory]) -> Side:
     def side(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray) -> Step:
-        target = make_target(C)
-        engine = engines(target)(P, M)
-        mae_slope, how = OPTIONS.gamma / target.n_pairs, {"n_pairs": target.n_pairs, "gamma": OPTIONS.gamma}
+        problem = make_problem(C)
+        engine = engines(problem)(P, M)
+        mae_slope, how = OPTIONS.gamma / problem.n_pairs, {"n_pairs": problem.n_pairs, "gamma": OPTIONS.gamma}
 
         def step(rows: np.ndarray) -> float:
-            batch = batch_loss(engine.row_sums(rows, OPTIONS.nu), target.locality_weights[rows], **how)
+            batch = batch_loss(engine.row_sums(rows, OPTIONS.nu), problem.locality_weights[rows], **how)
             rate = OPTIONS.learning_rate
             engine.descend(rows, batch.slopes, nu=OPTIONS.nu, mae_slope=mae_slope, learning_rate=rate)
             return batch.loss
@@ -158,9 +158,9 @@ def ours(engines: Callable[[Target], EngineFactory]) -> Side:
 SIDES: dict[str, tuple[Side, int]] = {
     "plain PyTorch": (in_pytorch("plain"), 2),
     "lean PyTorch": (in_pytorch("lean"), 3),
-    "this, 1 thread": (ours(lambda target: cpu_engines(target, 1)), 10),
-    "this, all cores": (ours(lambda target: cpu_engines(target, n_cores())), 10),
-    "this, accelerator": (ours(lambda target: accelerator_engines(target, resolve_device("auto"))), 50),
+    "this, 1 thread": (ours(lambda problem: cpu_engines(problem, 1)), 10),
+    "this, all cores": (ours(lambda problem: cpu_engines(problem, n_cores())), 10),
+    "this, accelerator": (ours(lambda problem: accelerator_engines(problem, resolve_device("auto"))), 50),
 }
 
 FITS: dict[str, dict[str, Any]] = {
@@ -227,12 +227,12 @@ def cuda_memory() -> float:
 def fits(side: str, name: str, folder: Path, *, quick: bool) -> dict[str, Any]:
     from starts import DEFAULT_START, figures, runs_of
 
-    how, target = {"init": DEFAULT_START} | FITS[side], make_target(loaded(folder / name))
-    engines = accelerator_engines(target, resolve_device("auto")) if "accelerator" in side else None
+    how, problem = {"init": DEFAULT_START} | FITS[side], make_problem(loaded(folder / name))
+    engines = accelerator_engines(problem, resolve_device("auto")) if "accelerator" in side else None
     n_runs = 2 if quick else 10 if how["init"] == DEFAULT_START else 4
-    runs_of(make_target(small()), 2, 1, **how)  # compiles
+    runs_of(make_problem(small()), 2, 1, **how)  # compiles
     began = time.perf_counter()
-    found = runs_of(target, N_MODULES, n_runs, engines=engines, **how)
+    found = runs_of(problem, N_MODULES, n_runs, engines=engines, **how)
     return {"runs": n_runs, "line": figures(found, time.perf_counter() - began)}
 
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from scipy import sparse
 
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
 
 
-def plain(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray, options: Options) -> Callable[[np.ndarray], float]:
+def plain(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray, options: FitOptions) -> Callable[[np.ndarray], float]:
     """All pairs, C dense; the gradient goes through the (64, M, J) tensor of products."""
     dense, weights = torch.from_numpy(C.toarray()).abs_(), norm_shares(C)
     whole = np.zeros((len(M), C.shape[1]), dtype=np.float32)
@@ -45,7 +45,7 @@ def plain(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray, options: Options) 
     return step
 
 
-def lean(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray, options: Options) -> Callable[[np.ndarray], float]:
+def lean(C: sparse.csr_matrix, P: np.ndarray, M: np.ndarray, options: FitOptions) -> Callable[[np.ndarray], float]:
     """The non-empty pairs, C dense for the batch; winners by a running maximum, the gradient by masks."""
     n_pairs, weights, C = C.shape[1], norm_shares(C), abs(C[:, np.unique(C.indices)])
     P, M = (torch.from_numpy(start.copy()) for start in (P, M))

@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 from starts import DEFAULT_START, runs_of, unit
 
 from lava_sc.core.factorise.amf.explained import explained
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.core.interpret.summary import co_presence
 from lava_sc.core.n_modules.medoids import silhouette_of_runs
 from lava_sc.core.n_modules.sweep import squares
@@ -44,19 +44,21 @@ def main() -> None:
         f"least cosine, mean, true bits"
     )
     for name, one in made(arguments.data or list(DATA)).items():
-        target = make_target(one.C)
+        problem = make_problem(one.C)
         for gamma in arguments.gamma or GAMMAS:
-            found = runs_of(target, arguments.modules or one.n_modules, arguments.runs, init=DEFAULT_START, gamma=gamma)
+            found = runs_of(
+                problem, arguments.modules or one.n_modules, arguments.runs, init=DEFAULT_START, gamma=gamma
+            )
             qualities = [run.quality for run in found.runs]
             main_term, cosine, over = np.median([(q.main_term, q.cosine, q.overestimation) for q in qualities], axis=0)
             bits = np.median([run.co_presence for run in found.runs])
             weight = np.median([(q.loss - q.main_term) / q.main_term for q in qualities])
             same = silhouette_of_runs([run.M for run in found.runs if run.M is not None])
-            share = explained(target, *found.factors).sum() / squares(target)
+            share = explained(problem, *found.factors).sum() / squares(problem)
             row = f"{main_term:7.4f} {cosine:6.3f} {over:6.2f} {bits:6.2f} {same:10.2f} {weight:6.2f} {share:9.2f}"
             if one.modules is not None and one.presences is not None:
-                M = np.zeros((len(found.factors[1]), target.n_pairs))
-                M[:, target.columns] = found.factors[1]
+                M = np.zeros((len(found.factors[1]), problem.n_pairs))
+                M[:, problem.columns] = found.factors[1]
                 cosines = unit(one.modules) @ unit(M).T
                 matched = np.zeros(one.n_modules)  # modules that died stay at 0
                 planted, of = linear_sum_assignment(-cosines)

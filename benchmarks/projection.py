@@ -36,7 +36,7 @@ import pandas as pd
 
 import lava_sc as lava
 from lava_sc.core.interpret.preservation import likeness
-from lava_sc.core.nulls.exchanged_genes import against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.core.nulls.exchanged_genes import detection_stats, exchanges, permutation_test, ranked_by_level
 from lava_sc.io.blocks import InMemory
 
 if TYPE_CHECKING:
@@ -144,11 +144,11 @@ def pvalues(case: str, seed: int, known: AnnData) -> FloatArray | None:
         raise
     found, names = adata.uns["lava"], np.arange(len(adata.uns["lava"]["genes"]))
     members = adata.obsm["lava_localities"].tocsc().indices.reshape(found["C"].shape[0], -1)
-    levels = levels_of(InMemory(adata[:, found["genes"]].X), members)
+    levels = detection_stats(InMemory(adata[:, found["genes"]].X), members)
     ranked = ranked_by_level(found["defined"], levels, names)
     labels = exchanges(ranked, PERMUTATIONS, np.random.default_rng(seed))
     alike = likeness(found["C"], found["defined"], levels, found["modules"], labels, n_jobs=None)
-    return np.array([against_random(figures)[1] for figures in (alike.totals, alike.pattern)])
+    return np.array([permutation_test(figures)[1] for figures in (alike.totals, alike.pattern)])
 
 
 def kept(case: str, known: AnnData) -> BoolArray:

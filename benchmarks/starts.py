@@ -32,10 +32,10 @@ from amf_data import DATA, made
 from scipy.optimize import linear_sum_assignment
 
 import lava_sc as lava
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.amf.starts import STARTS
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.core.interpret.summary import co_presence
 from lava_sc.core.n_modules.medoids import silhouette_of_runs
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from lava_sc.core.factorise.amf.restarts import Runs
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 N_BEST_OF = 10
 DEFAULT_START = str(inspect.signature(lava.tl.amf).parameters["init"].default)
@@ -60,10 +60,10 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def runs_of(
-    target: Target, n_modules: int, n_runs: int, *, init: str, engines: EngineFactory | None = None, **options: Any
+    problem: Problem, n_modules: int, n_runs: int, *, init: str, engines: EngineFactory | None = None, **options: Any
 ) -> Runs:
     how = {"init": init, "n_runs": n_runs, "rng": np.random.default_rng(0), "engines": engines}
-    return run_many(target, n_modules, Options(**options), keep_all=True, **how)
+    return run_many(problem, n_modules, FitOptions(**options), keep_all=True, **how)
 
 
 def figures(found: Runs, seconds: float) -> str:
@@ -92,21 +92,21 @@ FIGURES = (
 def table_of_starts(data: dict[str, Data], starts: list[str], n_runs: int) -> None:
     print(f"{'data':24} {'start':8} {'refits':>6} {FIGURES}")
     for name, one in data.items():
-        target = make_target(one.C)
+        problem = make_problem(one.C)
         for start in starts:
-            for n_refits in (0, Options().n_refits):
+            for n_refits in (0, FitOptions().n_refits):
                 began = time.perf_counter()
-                found = runs_of(target, one.n_modules, n_runs, init=start, n_refits=n_refits)
+                found = runs_of(problem, one.n_modules, n_runs, init=start, n_refits=n_refits)
                 row = figures(found, time.perf_counter() - began)
                 print(f"{name:24} {start:8} {n_refits:6d} {row}", flush=True)
     print(f"{n_runs} runs of each")
 
 
 def amf(C: sparse.csr_matrix, n_modules: int, init: str, **options: float) -> tuple[np.ndarray, np.ndarray]:
-    target = make_target(C)
-    P, M = runs_of(target, n_modules, N_BEST_OF, init=init, **options).factors
-    modules = np.zeros((len(M), target.n_pairs))
-    modules[:, target.columns] = M
+    problem = make_problem(C)
+    P, M = runs_of(problem, n_modules, N_BEST_OF, init=init, **options).factors
+    modules = np.zeros((len(M), problem.n_pairs))
+    modules[:, problem.columns] = M
     return P, modules
 
 

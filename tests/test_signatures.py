@@ -100,7 +100,7 @@ def wrong_docstring(function: Callable[..., object], namespace: str) -> list[str
 
 def wrong_place(function: Callable[..., object], name: str) -> list[str]:
     namespace, _, short = name.rpartition(".")
-    expected = f"lava_sc.{namespace or short}.{short}"
+    expected = f"lava_sc.{namespace or '_' + short}.{short}"
     if function.__module__ != expected:
         return [f"is in {function.__module__}, expected {expected}"]
     module = importlib.import_module(expected)

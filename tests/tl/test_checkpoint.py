@@ -267,7 +267,7 @@ def test_what_could_not_be_written_is_not_left_there(tmp_path: Path, monkeypatch
         file.write(b"PK")
         raise OSError(28, "No space left on device")
 
-    drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
+    drawer = open_checkpoint(tmp_path / "c", {}).state_store("run_0")
     monkeypatch.setattr("lava_sc.io.state_files.np.savez", half)
     drawer.write(State({}, {}))
     assert drawer.failures == ["[Errno 28] No space left on device"]
@@ -276,17 +276,17 @@ def test_what_could_not_be_written_is_not_left_there(tmp_path: Path, monkeypatch
 
 def test_a_run_that_was_given_up_writes_nothing_to_the_next_checkpoint(tmp_path: Path) -> None:
     """As one at a worker that the scheduler has lost sight of."""
-    first = open_checkpoint(tmp_path / "c", {"gamma": 1}).drawer("run_0")
+    first = open_checkpoint(tmp_path / "c", {"gamma": 1}).state_store("run_0")
     assert first.reached()
     shutil.rmtree(tmp_path / "c")
     first.write(State({"n_epochs": 1}, {}))
-    second = open_checkpoint(tmp_path / "c", {"gamma": 2}).drawer("run_0")
+    second = open_checkpoint(tmp_path / "c", {"gamma": 2}).state_store("run_0")
     first.write(State({"n_epochs": 2}, {}))
     assert not first.reached()
     assert len(first.failures) == 2
     assert second.read() is None
     second.write(State({"n_epochs": 3}, {}))
-    continued = open_checkpoint(tmp_path / "c", {"gamma": 2}).drawer("run_0").read()
+    continued = open_checkpoint(tmp_path / "c", {"gamma": 2}).state_store("run_0").read()
     assert continued is not None
     assert continued.facts == {"n_epochs": 3}
     assert second.reached()
@@ -295,7 +295,7 @@ def test_a_run_that_was_given_up_writes_nothing_to_the_next_checkpoint(tmp_path:
 def test_a_run_that_was_given_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is in the midst of writing when the checkpoint is removed."""
     checkpoint, savez = open_checkpoint(tmp_path / "c", {}), np.savez
-    drawer = checkpoint.drawer("run_0")
+    drawer = checkpoint.state_store("run_0")
 
     def slowly(file: Any, **arrays: Any) -> None:
         savez(file, **arrays)
@@ -311,7 +311,7 @@ def test_runs_that_were_given_up_leave_nothing_behind_wherever_they_are(tmp_path
     """In other threads, which write all the time while the checkpoint is removed."""
     for k in range(30):
         checkpoint = open_checkpoint(tmp_path / "c", {"gamma": k})
-        drawers = [checkpoint.drawer(f"run_{run}") for run in range(3)]
+        drawers = [checkpoint.state_store(f"run_{run}") for run in range(3)]
         ended = threading.Event()
         with ThreadPoolExecutor(3) as pool:
             runs = [pool.submit(write_on, drawer, ended) for drawer in drawers]
@@ -332,13 +332,13 @@ def write_on(drawer: StateFile, ended: threading.Event) -> None:
 
 def test_a_state_of_a_former_checkpoint_is_none_of_the_next(tmp_path: Path) -> None:
     """A worker was killed when it had put it there, and had no time to find that it was late."""
-    open_checkpoint(tmp_path / "a", {}).drawer("run_0").write(State({"n_epochs": 5}, {}))
+    open_checkpoint(tmp_path / "a", {}).state_store("run_0").write(State({"n_epochs": 5}, {}))
     open_checkpoint(tmp_path / "c", {})
     shutil.copy(tmp_path / "a" / "run_0.npz", tmp_path / "c")
     checkpoint = open_checkpoint(tmp_path / "c", {})
-    assert checkpoint.drawer("run_0").read() is None
+    assert checkpoint.state_store("run_0").read() is None
     shutil.move(tmp_path / "a", tmp_path / "elsewhere")
-    moved = open_checkpoint(tmp_path / "elsewhere", {}).drawer("run_0").read()
+    moved = open_checkpoint(tmp_path / "elsewhere", {}).state_store("run_0").read()
     assert moved is not None
     assert moved.facts == {"n_epochs": 5}
     checkpoint.remove()
@@ -347,15 +347,15 @@ def test_a_state_of_a_former_checkpoint_is_none_of_the_next(tmp_path: Path) -> N
 
 def test_what_is_not_of_a_checkpoint_stays(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tmp_path / "c", {})
-    checkpoint.drawer("run_0").write(State({}, {}))
+    checkpoint.state_store("run_0").write(State({}, {}))
     (tmp_path / "c" / "notes.txt").write_text("mine")
     checkpoint.remove()
-    checkpoint.drawer("run_0").write(State({}, {}))
+    checkpoint.state_store("run_0").write(State({}, {}))
     assert [file.name for file in (tmp_path / "c").iterdir()] == ["notes.txt"]
 
 
 def test_a_state_is_read_of_one_piece(tmp_path: Path) -> None:
-    drawer = open_checkpoint(tmp_path / "c", {}).drawer("run_0")
+    drawer = open_checkpoint(tmp_path / "c", {}).state_store("run_0")
     drawer.write(State({}, {"P": np.zeros(3), "M": np.zeros(3)}))
     found = drawer.read()
     assert found is not None

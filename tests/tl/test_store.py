@@ -18,7 +18,7 @@ from lava_sc.core.factorise.amf.batches import Batches
 from lava_sc.io.correlation_store import Writer, new_store, open_store
 from lava_sc.io.sources import Stored
 from lava_sc.stored.fields import load
-from lava_sc.stored.problems import target_of
+from lava_sc.stored.problems import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,15 +85,15 @@ def test_a_store_larger_than_memory_is_read_ahead_and_a_batch_at_a_time(
     """Of entries that begin anywhere on a page, of files that are mapped as long as they are."""
     expected = lava.tl.amf(stages["locality_corr"], 2, n_runs=2, copy=True)
     lava.tl.locality_corr(adata, store=tmp_path / "C.zarr")
-    assert not target_of(adata, "lava").streamed
+    assert not problem_of(adata, "lava").streamed
     monkeypatch.setattr("lava_sc.stored.problems.memory_available", lambda: 100)
-    target = target_of(adata, "lava")
-    assert target.streamed
+    problem = problem_of(adata, "lava")
+    assert problem.streamed
     asked = []
     monkeypatch.setattr(batches._Part, "will_need", lambda part, *span: asked.append((part._mapping is not None, span)))
-    rows = np.flatnonzero(np.diff(target.indptr))[[2, 0, 1]]
-    Batches(target).layout(rows)
-    spans = [(int(target.indptr[i]), int(target.indptr[i + 1])) for i in rows[1:]]
+    rows = np.flatnonzero(np.diff(problem.indptr))[[2, 0, 1]]
+    Batches(problem).layout(rows)
+    spans = [(int(problem.indptr[i]), int(problem.indptr[i + 1])) for i in rows[1:]]
     assert asked == [(True, span) for span in (spans[0], spans[0], spans[1], spans[1])]
     monkeypatch.undo()
     monkeypatch.setattr("lava_sc.stored.problems.memory_available", lambda: 100)
@@ -270,7 +270,7 @@ toy = ad.read_h5ad(sys.argv[1])
 run(toy[:, :60].copy(), store)
 adata = ad.read_h5ad(sys.argv[1])
 before, peak, done = held(), [0.0], threading.Event()
-thread = threading.Thread(target=watch)
+thread = threading.Thread(problem=watch)
 thread.start()
 run(adata, store)
 done.set()

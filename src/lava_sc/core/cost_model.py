@@ -150,7 +150,7 @@ def correlating_bytes(
     return C + members + round(workers * (scores + products + pairs))
 
 
-def target_bytes(n_nonzero: float, n_localities: int, n_columns: float) -> int:
+def problem_bytes(n_nonzero: float, n_localities: int, n_columns: float) -> int:
     """Peak of laying C out for AMF: columns marked, and the compact column of each entry, which is what stays."""
     return round(4 * n_nonzero + n_columns) + _layout_bytes(n_localities, n_columns)
 

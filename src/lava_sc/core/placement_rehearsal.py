@@ -11,7 +11,7 @@ import numpy as np
 from lava_sc.core.localities.in_degree import nearest_samples
 from lava_sc.core.localities.kd_index import build_index, leaf_neighborhoods
 from lava_sc.core.localities.local_search import refine_probes
-from lava_sc.core.localities.placement import Options, place_probes, spread_seeds
+from lava_sc.core.localities.placement import PlacementOptions, place_probes, spread_seeds
 from lava_sc.core.localities.sections import allocate, place_in_sections
 from lava_sc.core.localities.weighted_kmeans import weighted_kmeans
 from lava_sc.parallel.threads import quiet_thread_map, resolve_n_jobs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.localities.kd_index import SpatialIndex
 
-_SWEEPS: Final = Options().max_evals
+_SWEEPS: Final = PlacementOptions().max_evals
 _PLACED: Final = 2e7  # coordinates of all neighbours
 _COMPILED_ON: Final = 200  # samples
 _FEW_SEEDS: Final = 16
@@ -83,9 +83,11 @@ def sample_placement(
     n_jobs
         Number of threads.
     """
-    options = Options(n_jobs=n_jobs)
+    options = PlacementOptions(n_jobs=n_jobs)
     few = min(len(Z), _COMPILED_ON)
-    place_probes(Z[:few], min(n, few), 1, Options(max_evals=1, n_jobs=n_jobs), np.random.default_rng(0))  # compiles
+    place_probes(
+        Z[:few], min(n, few), 1, PlacementOptions(max_evals=1, n_jobs=n_jobs), np.random.default_rng(0)
+    )  # compiles
     if Z.shape[0] * Z.shape[1] * n <= _PLACED:
         began = time.perf_counter()
         if sections is None:

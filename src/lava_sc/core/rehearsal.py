@@ -11,12 +11,11 @@ import numpy as np
 from lava_sc.core import cost_model
 from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
-from lava_sc.core.factorise.amf.fit import Options as FitOptions
-from lava_sc.core.factorise.amf.fit import fit
+from lava_sc.core.factorise.amf.fit import FitOptions, fit
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.factorise.amf.successive_halving import MOST_PAIRS
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.parallel.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -172,17 +171,17 @@ def fit_seconds(
     columns = np.unique(C.indices)
     columns = columns[:: -(-len(columns) // _MOST_COLUMNS)]
     n_rows = min(n_localities, _BATCH)
-    target = make_target(C[np.arange(n_rows) % C.shape[0]][:, columns])
+    problem = make_problem(C[np.arange(n_rows) % C.shape[0]][:, columns])
 
-    STARTS["nmf"](make_target(C[:1]), 1, FitOptions(), rng)  # compiles
+    STARTS["nmf"](make_problem(C[:1]), 1, FitOptions(), rng)  # compiles
     began = time.perf_counter()
-    STARTS["nmf"](target, n_modules, FitOptions(), rng)
+    STARTS["nmf"](problem, n_modules, FitOptions(), rng)
     starting = time.perf_counter() - began
-    engines, start = cpu_engines(target), STARTS["kmeans"](target, n_modules, FitOptions(), rng)
-    fit(engines, target, *start, FitOptions(max_epochs=1), rng)  # compiles
+    engines, start = cpu_engines(problem), STARTS["kmeans"](problem, n_modules, FitOptions(), rng)
+    fit(engines, problem, *start, FitOptions(max_epochs=1), rng)  # compiles
     ends: list[float] = []
     options = FitOptions(max_epochs=_EPOCHS)
-    fit(engines, target, *start, options, rng, on_epoch=lambda _: ends.append(time.perf_counter()))
+    fit(engines, problem, *start, options, rng, on_epoch=lambda _: ends.append(time.perf_counter()))
     each = float(np.median(np.diff(ends[_FIRST_EPOCHS:])))
-    rows, columns_of_start = n_localities / n_rows, min(n_columns, MOST_PAIRS) / min(target.n_columns, MOST_PAIRS)
-    return starting * rows * columns_of_start, each * rows * n_columns / target.n_columns
+    rows, columns_of_start = n_localities / n_rows, min(n_columns, MOST_PAIRS) / min(problem.n_columns, MOST_PAIRS)
+    return starting * rows * columns_of_start, each * rows * n_columns / problem.n_columns

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 _OWN: Final = re.compile(r"(checkpoint\.json|(gamma_[\w.+-]+\.)?run_\d+\.npz)(\.\w+\.unfinished)?")
 _FORMAT: Final = 2
@@ -51,7 +51,7 @@ class Folder:
     failures: list[str] = field(default_factory=list)
     id: str = ""
 
-    def drawer(self, name: str) -> StateFile:
+    def state_store(self, name: str) -> StateFile:
         """See :class:`lava_sc.core.factorise.amf.record.Checkpoint`."""
         return StateFile(self.path / f"{self.prefix}{name}{STATE}", self.failures, self.id)
 
@@ -135,12 +135,12 @@ def open_checkpoint(path: str | PathLike[str], identity: Mapping[str, Any]) -> F
     return Folder(folder, id=own)
 
 
-def identity(target: Target, arguments: Mapping[str, Any], rng: np.random.Generator, device: str) -> dict[str, Any]:
+def identity(problem: Problem, arguments: Mapping[str, Any], rng: np.random.Generator, device: str) -> dict[str, Any]:
     """What decides on the numbers of runs, as JSON has it.
 
     Parameters
     ----------
-    target
+    problem
         What they factorise.
     arguments
         Of the call, plain values; ``rng`` is the one that the user gave.
@@ -158,7 +158,7 @@ def identity(target: Target, arguments: Mapping[str, Any], rng: np.random.Genera
         msg = "Found rng=None with a checkpoint, expected a seed, without which no other call has the same runs; pass a number."
         raise ValueError(msg)
     seed = hashlib.blake2b(repr(rng.bit_generator.state).encode(), digest_size=16).hexdigest()
-    return {"correlations_hash": digest(target), "seed_hash": seed, **arguments, "device": device, "rng": None}
+    return {"correlations_hash": digest(problem), "seed_hash": seed, **arguments, "device": device, "rng": None}
 
 
 @contextmanager

@@ -36,7 +36,7 @@ _BROKEN: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 @dataclass(frozen=True)
 class StateFile:
-    """State of one run; see :class:`lava_sc.core.factorise.amf.record.Drawer`."""
+    """State of one run; see :class:`lava_sc.core.factorise.amf.record.StateStore`."""
 
     path: Path
     failures: list[str]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Origin: TypeAlias = Callable[[], Any]
 
 
-class Reference:
+class WorkerReference:
     """Stands at a worker for an object that it reads itself, once for all of its threads and tasks.
 
     It goes from process to process without what was read, and lets go of that when it is let go of.
@@ -28,9 +28,9 @@ class Reference:
         self._origin, self._lock = origin, threading.Lock()
         self._read: Any = None
 
-    def __reduce__(self) -> tuple[type[Reference], tuple[Origin]]:
+    def __reduce__(self) -> tuple[type[WorkerReference], tuple[Origin]]:
         """Only the way to read it travels."""
-        return Reference, (self._origin,)
+        return WorkerReference, (self._origin,)
 
     def read(self) -> Any:
         """The object.
@@ -61,7 +61,7 @@ class Copies:
         """
         if self._sent is None or self._sent.status != "finished":  # lost with all workers that had it
             origin = None if self._out_of_reach else getattr(shared, "origin", None)
-            what = shared if origin is None else Reference(origin)
+            what = shared if origin is None else WorkerReference(origin)
             (self._sent,) = self._client.scatter([what], hash=False, broadcast=n_tasks + 1)
         return self._sent
 

@@ -24,7 +24,7 @@ def mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
     return base if isinstance(base, mmap.mmap) and hasattr(base, "madvise") else None
 
 
-def let_go_above(array: NDArray[Any], most: float) -> None:
+def drop_pages_above(array: NDArray[Any], most: float) -> None:
     """Let go of an array's pages whenever this process holds more than so many bytes, as long as there is the array.
 
     They stay in the system's cache, if there is room, and are had again at once. But whoever counts what a process holds counts
@@ -33,10 +33,10 @@ def let_go_above(array: NDArray[Any], most: float) -> None:
     mapping = mapping_of(array)
     if mapping is not None and most < np.inf:
         what = weakref.ref(mapping), most
-        threading.Thread(target=_let_go_above, args=what, name="lava_sc-let-go", daemon=True).start()
+        threading.Thread(target=_drop_pages_above, args=what, name="lava_sc-let-go", daemon=True).start()
 
 
-def _let_go_above(reference: weakref.ref[mmap.mmap], most: float) -> None:
+def _drop_pages_above(reference: weakref.ref[mmap.mmap], most: float) -> None:
     import psutil
 
     process = psutil.Process()

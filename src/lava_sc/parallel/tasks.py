@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
 
 from lava_sc.io.blocks import SHARE_OF_MEMORY
-from lava_sc.parallel.copies import Reference, copies_of
-from lava_sc.parallel.threads import ordered_map, settled_libraries
+from lava_sc.parallel.copies import WorkerReference, copies_of
+from lava_sc.parallel.threads import limit_blas_threads, ordered_map
 from lava_sc.parallel.workers import ClusterError, await_workers, is_task, least_memory
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _usable(client: Client) -> bool:
     return client.status == "running" and not client.asynchronous
 
 
-def spread(
+def map_tasks(
     function: Callable[[S, T], R],
     tasks: Sequence[tuple[S, T]],
     names: Sequence[str],
@@ -116,12 +116,12 @@ def spread(
 def as_finished(
     function: Callable[[S, T], R], tasks: Sequence[tuple[S, T]], names: Sequence[str], *, client: Client
 ) -> Generator[tuple[int, R]]:
-    """Position and result of each task of :func:`spread` as it ends; all are handed to the client at once."""
+    """Position and result of each task of :func:`map_tasks` as it ends; all are handed to the client at once."""
     return _Tasks(client, function, tasks, names).as_finished()
 
 
 def n_ahead(client: Client | None, n_tasks: int = 1) -> int:
-    """How many calls of :func:`spread` with so many tasks each have to be under way to keep the workers busy.
+    """How many calls of :func:`map_tasks` with so many tasks each have to be under way to keep the workers busy.
 
     0 with threads: a call begins when its results are taken.
     """
@@ -265,9 +265,9 @@ def _explained(name: str) -> Iterator[None]:
         raise
 
 
-def perform(function: Callable[[S, T], R], shared: S | Reference, own: T) -> R | _OutOfReach:
+def perform(function: Callable[[S, T], R], shared: S | WorkerReference, own: T) -> R | _OutOfReach:
     """One task, at a worker."""
-    if isinstance(shared, Reference):
+    if isinstance(shared, WorkerReference):
         try:
             shared = cast("S", shared.read())
         except OSError as error:
@@ -288,7 +288,7 @@ class _Settled:
     def __enter__(self) -> None:
         with self._lock:
             if self._n_tasks == 0:
-                self._settings.enter_context(settled_libraries())
+                self._settings.enter_context(limit_blas_threads())
             self._n_tasks += 1
 
     def __exit__(self, *_: object) -> None:

@@ -86,7 +86,7 @@ def thread_map(function: Callable[[T], R], items: Sequence[T], *, n_jobs: int | 
 
 
 @contextmanager
-def settled_libraries() -> Iterator[None]:
+def limit_blas_threads() -> Iterator[None]:
     """Threads and warnings of the libraries that starts of AMF use, for as long as runs go on.
 
     Both are settings of the whole process: starts that changed them and put them back, each in its own thread, would do

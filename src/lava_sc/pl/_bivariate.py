@@ -41,7 +41,7 @@ def colors_of(x: FloatArray, y: FloatArray) -> tuple[list[str], IntArray]:
 
 
 def _nine() -> tuple[tuple[str, ...], ...]:
-    return _canvas.by_paper(_COLORS, _ON_BLACK)
+    return _canvas.for_background(_COLORS, _ON_BLACK)
 
 
 def _thirds(values: FloatArray) -> IntArray:
@@ -68,8 +68,8 @@ def draw_key(ax: Axes, x: Ends, y: Ends, labels: tuple[str, str]) -> None:
     low, high = ax.get_yticklabels()
     low.set_verticalalignment("bottom")  # clear of the numbers below
     high.set_verticalalignment("top")
-    ax.set_xlabel(labels[0], fontsize="small", color=_canvas.ink(_canvas.REMARK), labelpad=1)
-    ax.set_ylabel(labels[1], fontsize="small", color=_canvas.ink(_canvas.REMARK), labelpad=1)
+    ax.set_xlabel(labels[0], fontsize="small", color=_canvas.foreground(_canvas.REMARK), labelpad=1)
+    ax.set_ylabel(labels[1], fontsize="small", color=_canvas.foreground(_canvas.REMARK), labelpad=1)
     ax.tick_params(labelsize="small", length=2, width=0.6)
     ax.spines[:].set_visible(False)
 

@@ -1,4 +1,4 @@
-"""The ink that all pictures share."""
+"""The foreground that all pictures share."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ T = TypeVar("T")
 #: ColorBrewer's YlOrRd, safe for colour-blind readers, with an end that recedes into the paper, yet is seen: on white, on black.
 _PRESENCE_COLORS: Final = ("#f3ecca", "#fed976", "#fd8d3c", "#e31a1c", "#800026")
 _PRESENCE_ON_BLACK: Final = ("#3a2a2a", "#8c1218", "#e31a1c", "#fd8d3c", "#ffeda0")
-#: Strength of ink, 1 being that of the style's text.
+#: Strength of foreground, 1 being that of the style's text.
 CELLS, BARS, FRAME, REMARK = 0.12, 0.45, 0.4, 0.65
 _GREY: Final = 1.5  # sum of red, green and blue
 _LARGEST_CELL, _SMALLEST_CELL = 14.0, 0.3  # square points
 _LARGEST_PROBE, _SMALLEST_PROBE = 40.0, 5.0
 
 
-def ink(strength: float) -> str:
+def foreground(strength: float) -> str:
     """A tone between the background and the text of the style."""
     from matplotlib import rcParams
     from matplotlib.colors import to_hex, to_rgba
@@ -53,14 +53,14 @@ def _is_dark() -> bool:
     return sum(to_rgb(rcParams["text.color"])) > _GREY
 
 
-def by_paper(on_white: T, on_black: T) -> T:
+def for_background(on_white: T, on_black: T) -> T:
     """What suits the style's paper."""
     return on_black if _is_dark() else on_white
 
 
 def rising_colors() -> str:
     """Colours other than those of presence whose low end recedes into the paper; their light end is no grey."""
-    return by_paper("viridis_r", "viridis")
+    return for_background("viridis_r", "viridis")
 
 
 def highest_last(values: FloatArray) -> IntArray:
@@ -122,9 +122,9 @@ def frame_map(ax: Axes, basis: Basis, *, x: bool = True, y: bool = True) -> None
     ax.grid(visible=False)
     ax.set(xticks=[], yticks=[], xlabel=basis.axes[0] if x else "", ylabel=basis.axes[1] if y else "")
     for label in (ax.xaxis.label, ax.yaxis.label):
-        label.set(fontsize="small", color=ink(REMARK))
+        label.set(fontsize="small", color=foreground(REMARK))
     for spine in ax.spines.values():
-        spine.set(linewidth=0.6, color=ink(FRAME))
+        spine.set(linewidth=0.6, color=foreground(FRAME))
     if basis.is_space:
         ax.set_aspect("equal", adjustable="box", anchor="NW")
 
@@ -135,7 +135,7 @@ def presence_scale(presences: FloatArray, cmap: str | Colormap | None) -> Scalar
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
     if cmap is None:
-        colors = by_paper(_PRESENCE_COLORS, _PRESENCE_ON_BLACK)
+        colors = for_background(_PRESENCE_COLORS, _PRESENCE_ON_BLACK)
         cmap = LinearSegmentedColormap.from_list("lava_presence", colors)
     largest = float(np.nanmax(presences, initial=0.0))
     return ScalarMappable(Normalize(0.0, largest if largest > 0 else 1.0), cmap)
@@ -147,7 +147,7 @@ def fill_colorbar(cax: Axes, scale: ScalarMappable, label: str) -> None:
     bar = figure_of(cax).colorbar(scale, cax=cax)
     bar.outline.set_visible(False)
     cax.tick_params(labelsize="small", length=2, width=0.6)
-    bar.set_label(label, fontsize="small", color=ink(REMARK))
+    bar.set_label(label, fontsize="small", color=foreground(REMARK))
 
 
 def chosen_numbers(name: str, asked: int | Sequence[int] | None, n: int) -> list[int]:
@@ -191,7 +191,7 @@ def write_title(ax: Axes, title: str, remark: str, *, x: float = 0.0) -> None:
             xytext=(0.5 * font_points("medium"), 0),
             textcoords="offset points",
             fontsize="small",
-            color=ink(REMARK),
+            color=foreground(REMARK),
             va="bottom",
             annotation_clip=False,
         )

@@ -17,7 +17,7 @@ _NEITHER: Final = "#BDBDBD"
 
 def direction_colors() -> tuple[str, str]:
     """Of negative and of positive correlations, both seen on the style's background."""
-    return _canvas.by_paper(_NEGATIVE, _NEGATIVE_ON_BLACK), _POSITIVE
+    return _canvas.for_background(_NEGATIVE, _NEGATIVE_ON_BLACK), _POSITIVE
 
 
 def direction_scale() -> ScalarMappable:

@@ -27,7 +27,7 @@ def draw_column(ax: Axes, place: Basis, adata: AnnData, column: str) -> NDArray[
     Returns the colours, one for each cell.
     """
     values = adata.obs[column]
-    missing, grey = values.isna().to_numpy(), _canvas.ink(_canvas.CELLS)
+    missing, grey = values.isna().to_numpy(), _canvas.foreground(_canvas.CELLS)
     if missing.any():
         _canvas.draw_cells(ax, place.cells[missing], of=len(values), facecolor=grey)
     if _is_number(values):

@@ -205,7 +205,7 @@ def _fraction_scale(pair: _Pair) -> ScalarMappable:
     known = pair.y[~np.isnan(pair.y)]
     low, high = (known.min(), known.max()) if pair.fraction == "mean" else (0.0, known.max())
     norm = Normalize(float(low), float(high if high > low else low + 1))
-    colors = _canvas.by_paper(_FRACTION_COLORS, _FRACTION_ON_BLACK)
+    colors = _canvas.for_background(_FRACTION_COLORS, _FRACTION_ON_BLACK)
     return ScalarMappable(norm, LinearSegmentedColormap.from_list("lava_fraction", colors))
 
 
@@ -224,21 +224,23 @@ def _statistics(row: pd.Series) -> list[str]:
 
 
 def _draw_values(ax: Axes, place: Basis, values: FloatArray, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     shown = values[place.drawn]
     order = _canvas.highest_last(shown)
     _canvas.draw_probes(ax, place.probes[order], of=len(values), c=shown[order], cmap=scale.cmap, norm=scale.norm)
 
 
 def _draw_both(ax: Axes, place: Basis, pair: _Pair) -> None:
-    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     colors, order = np.full(len(pair.x), "", dtype=object), np.flatnonzero(pair.counts)
     colors[order], last = colors_of(*pair.there)
     order = order[last]
     at = dict(zip(place.drawn.tolist(), place.probes, strict=True))
     left_out = [at[i] for i in np.flatnonzero(~pair.counts).tolist() if i in at]
     if left_out:
-        _canvas.draw_probes(ax, np.array(left_out), s=4, color=_canvas.ink(_canvas.REMARK), linewidths=0, zorder=2)
+        _canvas.draw_probes(
+            ax, np.array(left_out), s=4, color=_canvas.foreground(_canvas.REMARK), linewidths=0, zorder=2
+        )
     shown = [i for i in order.tolist() if i in at]
     if shown:
         dots = np.array([at[i] for i in shown])
@@ -252,15 +254,15 @@ def _donors_shown(pair: _Pair) -> list[str]:
 def _draw_scatter(ax: Axes, pair: _Pair) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    style: dict[str, Any] = dict(s=22, linewidths=0.4, edgecolors=_canvas.ink(0), zorder=3)
+    style: dict[str, Any] = dict(s=22, linewidths=0.4, edgecolors=_canvas.foreground(0), zorder=3)
     x, y = pair.there
-    colors = *_DONOR_COLORS, _canvas.ink(1)
+    colors = *_DONOR_COLORS, _canvas.foreground(1)
     for i, donor in enumerate(_donors_shown(pair)):
         of_donor = pair.donors[pair.counts] == donor if pair.donors is not None else np.zeros(len(x), dtype=bool)
         color, marker = colors[i % len(colors)], _DONOR_MARKERS[i % len(_DONOR_MARKERS)]
         ax.scatter(x[of_donor], y[of_donor], color=color, marker=marker, label=donor, **style)
     if pair.donors is None:
-        ax.scatter(x, y, color=_canvas.ink(_canvas.REMARK), **style)
+        ax.scatter(x, y, color=_canvas.foreground(_canvas.REMARK), **style)
     elif len(x):
         ax.legend(
             title=pair.donor_key,
@@ -274,20 +276,20 @@ def _draw_scatter(ax: Axes, pair: _Pair) -> None:
             handletextpad=0.2,
             labelspacing=0.3,
         )
-    ax.set_xlabel("presence", fontsize="small", color=_canvas.ink(_canvas.REMARK))
-    ax.set_ylabel(pair.fraction, fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.set_xlabel("presence", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
+    ax.set_ylabel(pair.fraction, fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4))
     ax.tick_params(labelsize="small", length=2, width=0.6)
     ax.grid(visible=False)
     ax.spines[["top", "right"]].set_visible(False)
     for edge in ("left", "bottom"):
-        ax.spines[edge].set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        ax.spines[edge].set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))
 
 
 def _write_statistics(ax: Axes, lines: list[str]) -> None:
     """Between the title, which moves up, and the panel."""
-    style: dict[str, Any] = dict(fontsize="small", color=_canvas.ink(_canvas.REMARK), va="bottom")
+    style: dict[str, Any] = dict(fontsize="small", color=_canvas.foreground(_canvas.REMARK), va="bottom")
     step = 1.35 * _layout.font_points("medium")
     for i, line in enumerate(reversed(lines)):
         ax.annotate(

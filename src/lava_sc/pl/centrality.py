@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FIELDS: Final = {"all neighbourhoods": "in_degree", "localities": "locality_in_degree"}
-_PROBES: Final = 0.85  # strength of ink
+_PROBES: Final = 0.85  # strength of foreground
 _SHRUNK: Final = 4  # as if there were so many times more probes: what is behind them is to be compared
 
 
@@ -94,7 +94,7 @@ def centrality(
         _canvas.frame_map(ax, place, x=grid.is_lowest(i), y=grid.is_leftmost(i))
         _canvas.write_title(ax, *title)
     of = _SHRUNK * len(place.probes)
-    _canvas.draw_probes(ax, place.probes, of=of, color=_canvas.ink(_PROBES), edgecolors=_canvas.ink(0))
+    _canvas.draw_probes(ax, place.probes, of=of, color=_canvas.foreground(_PROBES), edgecolors=_canvas.foreground(0))
     fig.axes[0].set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # probes may lie outside of all cells
     _canvas.fill_colorbar(fig.add_axes(grid.colorbar_box(header, height)), scale, "in-degree")
     return _canvas.hand_over(fig, fig, show=show)

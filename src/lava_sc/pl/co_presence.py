@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
     from lava_sc.pl._basis import Basis
 
-_LEFT_OUT: Final = 0.2  # strength of ink
+_LEFT_OUT: Final = 0.2  # strength of foreground
 _WIDTH, _HEIGHTS = 2.6, (1.9, 2.4)  # of the histogram, inches
 _BINS: Final = 24
 _LINES: Final = 2.6  # above the bars, for the mean and for the reference
@@ -119,11 +119,11 @@ def _titles(bits: FloatArray) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def _draw_map(ax: Axes, place: Basis, bits: FloatArray, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     outside = np.isnan(bits)
     if outside.any():
-        ink = dict(color=_canvas.ink(_LEFT_OUT), edgecolors=_canvas.ink(_canvas.FRAME), zorder=2)
-        _canvas.draw_probes(ax, place.probes[outside], of=len(bits), **ink)
+        foreground = dict(color=_canvas.foreground(_LEFT_OUT), edgecolors=_canvas.foreground(_canvas.FRAME), zorder=2)
+        _canvas.draw_probes(ax, place.probes[outside], of=len(bits), **foreground)
     order = _canvas.highest_last(bits)
     _canvas.draw_probes(ax, place.probes[order], of=len(bits), c=bits[order], cmap=scale.cmap, norm=scale.norm)
 
@@ -136,7 +136,7 @@ def _draw_histogram(ax: Axes, bits: FloatArray, n_modules: int, *, line: float) 
     most = float(np.log2(n_modules))
     end = most if most > 0 else 1.0
     counts, _, _ = ax.hist(
-        bits, bins=np.linspace(0, end * (1 + 1e-9), _BINS + 1).tolist(), color=_canvas.ink(_canvas.BARS)
+        bits, bins=np.linspace(0, end * (1 + 1e-9), _BINS + 1).tolist(), color=_canvas.foreground(_canvas.BARS)
     )
     highest = max(float(np.max(counts)), 1.0)
     top = highest / (1 - _LINES * line)
@@ -144,7 +144,7 @@ def _draw_histogram(ax: Axes, bits: FloatArray, n_modules: int, *, line: float) 
         mean, spread = float(bits.mean()), float(bits.std(ddof=1)) if len(bits) > 1 else 0.0
         style: dict[str, Any] = dict(marker="o", markersize=5, color="C0", capsize=3, zorder=4)
         ax.errorbar(mean, (1 - 1.9 * line) * top, xerr=[[min(spread, mean)], [spread]], **style)
-    ax.axvline(most, color=_canvas.ink(_canvas.REMARK), linestyle="--", linewidth=1, zorder=2)
+    ax.axvline(most, color=_canvas.foreground(_canvas.REMARK), linestyle="--", linewidth=1, zorder=2)
     ax.annotate(
         f"log₂ {n_modules} = {most:.2f}",
         xy=(most, 1),
@@ -154,7 +154,7 @@ def _draw_histogram(ax: Axes, bits: FloatArray, n_modules: int, *, line: float) 
         ha="right" if most > 0 else "left",
         va="top",
         fontsize="small",
-        color=_canvas.ink(_canvas.REMARK),
+        color=_canvas.foreground(_canvas.REMARK),
     )
     _frame(ax, end, top)
 
@@ -165,10 +165,10 @@ def _frame(ax: Axes, end: float, top: float) -> None:
     ax.set(xlim=(-0.04 * end, 1.04 * end), ylim=(0, top))
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_locator(MaxNLocator(4, integer=True, prune="lower"))  # 0 lies by that of the other axis
-    ax.set_xlabel("entropy of the presences, bits", fontsize="small", color=_canvas.ink(_canvas.REMARK))
-    ax.set_ylabel("localities", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.set_xlabel("entropy of the presences, bits", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
+    ax.set_ylabel("localities", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(labelsize="small", length=2, width=0.6)
     ax.grid(visible=False)
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
-        ax.spines[side].set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        ax.spines[side].set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))

@@ -230,7 +230,7 @@ def _draw(ax: Axes, image: _Image, scale: ScalarMappable) -> None:
     lines = LineCollection(
         list(image.lines),
         linewidths=_WIDEST * image.strengths,
-        colors=_canvas.by_paper(_LINES, _LINES_ON_BLACK),
+        colors=_canvas.for_background(_LINES, _LINES_ON_BLACK),
         alpha=0.7,
         capstyle="round",
         rasterized=True,
@@ -239,4 +239,4 @@ def _draw(ax: Axes, image: _Image, scale: ScalarMappable) -> None:
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
     for spine in ax.spines.values():
-        spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        spine.set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lava_sc.pl._basis import Basis
 
 _GAP, _LINE = 0.7, 1.0  # points, around outlined cells
-_PROBES: Final = 0.85  # strength of ink
+_PROBES: Final = 0.85  # strength of foreground
 _SCALE: Final = 1.7  # a single map may be larger than one of many
 
 
@@ -89,17 +89,17 @@ def localities(
     ax = _new_axes(place, 0.0 if color is None else room_beside(adata.obs[color])) if ax is None else ax
     colors = None
     if color is None:
-        _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
+        _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     else:
         colors = draw_column(ax, place, adata, color)
-    _canvas.draw_probes(ax, place.probes, color=_canvas.ink(_PROBES), edgecolors=_canvas.ink(0))
+    _canvas.draw_probes(ax, place.probes, color=_canvas.foreground(_PROBES), edgecolors=_canvas.foreground(0))
     for i, number in enumerate(chosen):
         members = membership.indices[membership.indptr[number] : membership.indptr[number + 1]]
         if colors is None:
             _canvas.draw_cells(ax, place.cells[members], of=len(place.cells), facecolor=f"C{i % 10}", zorder=2)
         else:
             _outline(ax, place, members, colors)
-        _name_probe(ax, place, number, f"C{i % 10}" if colors is None else _canvas.ink(0))
+        _name_probe(ax, place, number, f"C{i % 10}" if colors is None else _canvas.foreground(0))
     _canvas.frame_map(ax, place)
     show = False if show is None and not own_figure else show
     return _canvas.hand_over(ax, _canvas.figure_of(ax), show=show, close=own_figure and not _canvas.is_interactive())
@@ -117,7 +117,7 @@ def _new_axes(place: Basis, beside: float) -> Axes:
 def _outline(ax: Axes, place: Basis, members: IntArray, colors: NDArray[Any]) -> None:
     """Cells of a locality above the others in the colours that they have, with a line around all of them."""
     mixed = np.random.default_rng(0).permutation(members)
-    for margin, color in ((_LINE + _GAP, _canvas.ink(1)), (_GAP, _canvas.ink(0)), (0.0, colors[mixed])):
+    for margin, color in ((_LINE + _GAP, _canvas.foreground(1)), (_GAP, _canvas.foreground(0)), (0.0, colors[mixed])):
         _canvas.draw_cells(ax, place.cells[mixed], of=len(place.cells), margin=margin, facecolor=color, zorder=2)
 
 
@@ -128,7 +128,7 @@ def _name_probe(ax: Axes, place: Basis, number: int, color: str) -> None:
     at = place.probes[place.drawn == number]
     if not len(at):  # no cell is left in a subset
         return
-    _canvas.draw_probes(ax, at, of=len(place.probes), color=color, edgecolors=_canvas.ink(1), zorder=4)
+    _canvas.draw_probes(ax, at, of=len(place.probes), color=color, edgecolors=_canvas.foreground(1), zorder=4)
     ax.annotate(
         str(number),
         at[0],
@@ -137,5 +137,5 @@ def _name_probe(ax: Axes, place: Basis, number: int, color: str) -> None:
         fontsize="small",
         fontweight="bold",
         zorder=5,
-        path_effects=[withStroke(linewidth=2, foreground=_canvas.ink(0))],
+        path_effects=[withStroke(linewidth=2, foreground=_canvas.foreground(0))],
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lava_sc.pl._basis import Basis
 
 _LARGER: Final = 1.5  # a single map may be larger than one of many
-_NOTHING: Final = 0.2  # strength of ink
+_NOTHING: Final = 0.2  # strength of foreground
 _RING: Final = 13.0  # points
 
 
@@ -129,13 +129,13 @@ def _scale(cmap: str | Colormap | None) -> ScalarMappable:
 
 
 def _draw(ax: Axes, place: Basis, cosines: FloatArray, locality: int, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     shown = cosines[place.drawn]
     nothing, n = np.isnan(shown), len(shown)
     if nothing.any():
-        ink = dict(color=_canvas.ink(_NOTHING), edgecolors=_canvas.ink(_canvas.FRAME), zorder=2)
-        _canvas.draw_probes(ax, place.probes[nothing], of=n, **ink)
+        foreground = dict(color=_canvas.foreground(_NOTHING), edgecolors=_canvas.foreground(_canvas.FRAME), zorder=2)
+        _canvas.draw_probes(ax, place.probes[nothing], of=n, **foreground)
     order = _canvas.highest_last(shown)
     _canvas.draw_probes(ax, place.probes[order], of=n, c=shown[order], cmap=scale.cmap, norm=scale.norm)
     for at in place.probes[place.drawn == locality]:  # none when a subset has none of its cells
-        ax.plot(*at, marker="o", markersize=_RING, markerfacecolor="none", color=_canvas.ink(1), zorder=4)
+        ax.plot(*at, marker="o", markersize=_RING, markerfacecolor="none", color=_canvas.foreground(1), zorder=4)

@@ -92,7 +92,9 @@ def _new_axes() -> Axes:
 
 def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
     n, mean, error = table["n"], table["jaccard"], 2 * table["jaccard_se"]
-    ax.fill_between(n, 0, table["chance"], color=_canvas.ink(_canvas.CELLS), linewidth=0, zorder=1, label="by chance")
+    ax.fill_between(
+        n, 0, table["chance"], color=_canvas.foreground(_canvas.CELLS), linewidth=0, zorder=1, label="by chance"
+    )
     ax.fill_between(n, mean - error, mean + error, color="C0", alpha=0.3, linewidth=0, zorder=2)
     ax.plot(n, mean, color="C0", zorder=3, label="similarity")
     ax.plot(n, table["adjusted"], color="C0", linestyle="--", linewidth=1, zorder=3, label="above chance")
@@ -101,8 +103,8 @@ def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
 def _mark(ax: Axes, table: pd.DataFrame, suggested: int) -> None:
     """A line at the suggested size, up to the curve."""
     height = _at(table, suggested, "jaccard")
-    ax.vlines(suggested, 0, height, color=_canvas.ink(_canvas.REMARK), linewidth=1, zorder=2)
-    ax.plot(suggested, height, "o", color="C0", markeredgecolor=_canvas.ink(0), zorder=4)
+    ax.vlines(suggested, 0, height, color=_canvas.foreground(_canvas.REMARK), linewidth=1, zorder=2)
+    ax.plot(suggested, height, "o", color="C0", markeredgecolor=_canvas.foreground(0), zorder=4)
 
 
 def _frame(ax: Axes, table: pd.DataFrame, n_lines: int) -> None:
@@ -117,11 +119,11 @@ def _frame(ax: Axes, table: pd.DataFrame, n_lines: int) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_yticks([tick for tick in ax.get_yticks() if lowest <= tick <= 1.05 * highest])
     ax.grid(visible=False)
-    ax.set_xlabel("cells in a neighbourhood, n", fontsize="small", color=_canvas.ink(_canvas.REMARK))
-    ax.set_ylabel("mean Jaccard similarity", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.set_xlabel("cells in a neighbourhood, n", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
+    ax.set_ylabel("mean Jaccard similarity", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(labelsize="small", width=0.6)
     for spine in ax.spines.values():
-        spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        spine.set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))
     ax.spines[["top", "right"]].set_visible(False)
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     names = ["similarity", "above chance", "by chance"]
@@ -147,11 +149,11 @@ def _draw_groups(ax: Axes, sizes: pd.Series, groupby: str) -> None:
     em = _layout.em() / _height(ax)
     y, half = 1 - 1.4 * _ROOM * em, 0.5 * _BOX * em
     place = ax.get_xaxis_transform()
-    ink = _canvas.ink(_canvas.BARS)
+    foreground = _canvas.foreground(_canvas.BARS)
     smallest, low, median, high, largest = (max(float(size), 1.0) for size in sizes)
-    ax.plot([smallest, largest], [y, y], color=ink, linewidth=1, transform=place)
-    ax.fill_betweenx([y - half, y + half], low, high, color=ink, linewidth=0, transform=place)
-    ax.plot([median, median], [y - half, y + half], color=_canvas.ink(1), linewidth=1.5, transform=place)
+    ax.plot([smallest, largest], [y, y], color=foreground, linewidth=1, transform=place)
+    ax.fill_betweenx([y - half, y + half], low, high, color=foreground, linewidth=0, transform=place)
+    ax.plot([median, median], [y - half, y + half], color=_canvas.foreground(1), linewidth=1.5, transform=place)
     ax.annotate(
         f"cells per {groupby}",
         xy=(1, y - half),
@@ -161,5 +163,5 @@ def _draw_groups(ax: Axes, sizes: pd.Series, groupby: str) -> None:
         ha="right",
         va="top",
         fontsize="small",
-        color=_canvas.ink(_canvas.REMARK),
+        color=_canvas.foreground(_canvas.REMARK),
     )

@@ -29,7 +29,7 @@ _ROW: Final = 1.3  # height of a named gene, in the font size of its name
 _REST: Final = 7.0  # height of the genes without name, in rows
 _BEYOND: Final = 1.5  # times the genes of the module are drawn,
 _AT_LEAST: Final = 10  # and so many more than there are
-_FAINT, _STEM, _CUT = 0.28, 0.25, 0.7  # strength of ink
+_FAINT, _STEM, _CUT = 0.28, 0.25, 0.7  # strength of foreground
 _DOTS: Final = (24.0, 9.0)  # square points, with and without name
 _SIZE, _STYLE = "small", "italic"
 
@@ -170,17 +170,17 @@ def _draw(ax: Axes, ranking: _Ranking, scale: ScalarMappable) -> None:
     rows, weights = ranking.rows, ranking.weights
     n_named, n_own = len(ranking.names), len(ranking.positive)
     sizes = np.where(np.arange(len(rows)) < n_named, *_DOTS)
-    ax.hlines(rows[:n_named], 0, weights[:n_named], color=_canvas.ink(_STEM), linewidth=1.0, zorder=1)
-    ax.scatter(weights[n_own:], rows[n_own:], s=sizes[n_own:], color=_canvas.ink(_FAINT), linewidths=0, zorder=2)
+    ax.hlines(rows[:n_named], 0, weights[:n_named], color=_canvas.foreground(_STEM), linewidth=1.0, zorder=1)
+    ax.scatter(weights[n_own:], rows[n_own:], s=sizes[n_own:], color=_canvas.foreground(_FAINT), linewidths=0, zorder=2)
     colors = scale.to_rgba(ranking.positive)
-    colors[np.isnan(ranking.positive)] = to_rgba(_canvas.ink(0))
-    edge: dict[str, Any] = dict(linewidths=0.5, edgecolors=_canvas.ink(_CUT), clip_on=False)
+    colors[np.isnan(ranking.positive)] = to_rgba(_canvas.foreground(0))
+    edge: dict[str, Any] = dict(linewidths=0.5, edgecolors=_canvas.foreground(_CUT), clip_on=False)
     ax.scatter(weights[:n_own], rows[:n_own], s=sizes[:n_own], c=colors, zorder=3, **edge)
 
 
 def _draw_cut(ax: Axes, ranking: _Ranking, threshold: float | None) -> None:
     """At the least weight, or below the last gene where their number was given."""
-    line: dict[str, Any] = dict(color=_canvas.ink(_CUT), linestyle=(0, (4, 2)), linewidth=0.9, zorder=2.5)
+    line: dict[str, Any] = dict(color=_canvas.foreground(_CUT), linestyle=(0, (4, 2)), linewidth=0.9, zorder=2.5)
     n_own, rows = len(ranking.positive), ranking.rows
     if not len(rows):
         return
@@ -217,13 +217,13 @@ def _frame(ax: Axes, ranking: _Ranking, lowest: float, *, labelled: bool) -> Non
         is_beyond = i < n_named and i >= len(ranking.positive)
         label.set(fontsize=_SIZE if i < n_named else "x-small", parse_math=False)
         label.set(style=_STYLE if i < n_named else "normal")
-        label.set_color(_canvas.ink(_canvas.REMARK if is_beyond or i >= n_named else 1))
+        label.set_color(_canvas.foreground(_canvas.REMARK if is_beyond or i >= n_named else 1))
     ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.tick_params(axis="x", labelsize="x-small", length=2, width=0.6, colors=_canvas.ink(_canvas.REMARK))
+    ax.tick_params(axis="x", labelsize="x-small", length=2, width=0.6, colors=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(axis="y", length=0, pad=3)
-    ax.set_xlabel("gene weight" if labelled else "", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.set_xlabel("gene weight" if labelled else "", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     ax.grid(visible=False)
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
-        ax.spines[side].set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        ax.spines[side].set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))

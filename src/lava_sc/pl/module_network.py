@@ -35,7 +35,7 @@ _WIDER: Final = 1.25  # than high
 _HEADER, _BELOW, _MARGIN = 2.0, 2.4, 0.6  # in font sizes
 _LINES: Final = {False: (0.4, 3.0), True: (0.3, 1.5)}  # width in points, weakest and strongest of the edges
 _OPACITIES: Final = {False: (0.5, 0.9), True: (0.35, 0.75)}
-_NODE: Final = 0.6  # strength of ink
+_NODE: Final = 0.6  # strength of foreground
 _STYLE: Final = "italic"
 
 
@@ -150,7 +150,13 @@ def module_network(
 
     _draw_edges(ax, network, nodes)
     ax.scatter(
-        nodes[:, 0], nodes[:, 1], s=areas, color=_canvas.ink(_NODE), edgecolors=_canvas.ink(0), linewidths=0.6, zorder=3
+        nodes[:, 0],
+        nodes[:, 1],
+        s=areas,
+        color=_canvas.foreground(_NODE),
+        edgecolors=_canvas.foreground(0),
+        linewidths=0.6,
+        zorder=3,
     )
     _write_names(ax, names, centres, halves, size, text_height)
     _frame(ax, page)
@@ -215,7 +221,7 @@ def _draw_edges(ax: Axes, network: _Network, nodes: FloatArray) -> None:
     kinds: dict[str, tuple[Any, str, Any]] = {
         "mean ρ positive": (network.means > 0, positive, "-"),
         "mean ρ negative": (network.means < 0, negative, (0, (3, 1.5))),
-        "not correlated where present": (network.means == 0, _canvas.ink(_canvas.FRAME), (0, (1, 1.5))),
+        "not correlated where present": (network.means == 0, _canvas.foreground(_canvas.FRAME), (0, (1, 1.5))),
     }
     for label, (chosen, color, style) in kinds.items():
         if chosen.any():
@@ -246,11 +252,11 @@ def _write_names(
 ) -> None:
     from matplotlib.patheffects import withStroke
 
-    halo = [withStroke(linewidth=2.0, foreground=_canvas.ink(0), alpha=0.85)]
+    halo = [withStroke(linewidth=2.0, foreground=_canvas.foreground(0), alpha=0.85)]
     for i in np.flatnonzero(without_overlap(centres, halves)).tolist():
         x, y = centres[i] - [0, halves[i, 1] - height / 2]
         style: dict[str, Any] = dict(ha="center", va="center", fontsize=size, style=_STYLE, parse_math=False)
-        ax.text(x, y, names[i], color=_canvas.ink(1), path_effects=halo, zorder=4, **style)
+        ax.text(x, y, names[i], color=_canvas.foreground(1), path_effects=halo, zorder=4, **style)
 
 
 def _frame(ax: Axes, page: FloatArray) -> None:

@@ -113,7 +113,9 @@ def modules(
         _canvas.write_title(ax, *titles[i])
         bars = fig.add_axes(grid.box(i, card.bars_left, card.header, card.bars_width, card.bars_height))
         _draw_bars(bars, weights[i], card.n_bars)
-        bars.set_xlabel("gene weight" if grid.is_lowest(i) else "", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+        bars.set_xlabel(
+            "gene weight" if grid.is_lowest(i) else "", fontsize="small", color=_canvas.foreground(_canvas.REMARK)
+        )
     _canvas.fill_colorbar(fig.add_axes(grid.colorbar_box(card.header, card.map_size[1])), scale, "presence")
     return _canvas.hand_over(fig, fig, show=show)
 
@@ -156,7 +158,7 @@ def _strongest(
 
 
 def _draw_map(ax: Axes, place: Basis, presences: FloatArray, scale: ScalarMappable) -> None:
-    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.ink(_canvas.CELLS))
+    _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     order = _canvas.highest_last(presences)
     _canvas.draw_probes(ax, place.probes[order], c=presences[order], cmap=scale.cmap, norm=scale.norm)
 
@@ -165,13 +167,13 @@ def _draw_bars(ax: Axes, weights: pd.Series, n_bars: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     at = np.arange(len(weights))
-    ax.barh(at, weights.to_numpy(), height=0.72, color=_canvas.ink(_canvas.BARS), linewidth=0)
+    ax.barh(at, weights.to_numpy(), height=0.72, color=_canvas.foreground(_canvas.BARS), linewidth=0)
     ax.set(ylim=(n_bars - 0.5, -0.5), yticks=at)
     ax.set_yticklabels(weights.index, fontsize=_GENE_SIZE, style=_GENE_STYLE, parse_math=False)
     ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.tick_params(axis="x", labelsize="x-small", length=2, width=0.6, colors=_canvas.ink(_canvas.REMARK))
+    ax.tick_params(axis="x", labelsize="x-small", length=2, width=0.6, colors=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(axis="y", length=0, pad=2)
     ax.grid(visible=False)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+    ax.spines["bottom"].set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))

@@ -88,7 +88,7 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
         "\n".join(reason),
         va="top",
         fontsize="small",
-        color=_canvas.ink(1),
+        color=_canvas.foreground(1),
         linespacing=1.3,
     )
     for i, (title, lines, to_one) in enumerate(_PANELS):
@@ -101,10 +101,15 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
                 _draw(ax, table, name, label, f"C{k}")
         if title == "chance":
             ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.plot(table["n_modules"], table["n_modules"], ":", color=_canvas.ink(_canvas.REMARK), label="all")
+            ax.plot(table["n_modules"], table["n_modules"], ":", color=_canvas.foreground(_canvas.REMARK), label="all")
         if not ax.lines:
             ax.text(
-                0.5, 0.5, "cells were not split", transform=ax.transAxes, ha="center", color=_canvas.ink(_canvas.REMARK)
+                0.5,
+                0.5,
+                "cells were not split",
+                transform=ax.transAxes,
+                ha="center",
+                color=_canvas.foreground(_canvas.REMARK),
             )
         _frame(ax, table, int(choice["n_modules"]), to_one=to_one, labelled=row == n_rows - 1)
         _canvas.write_title(ax, title, "")
@@ -135,13 +140,13 @@ def _frame(ax: Axes, table: pd.DataFrame, chosen: int, *, to_one: bool, labelled
         ax.set_ylim(max(ax.get_ylim()[0], -0.1), min(ax.get_ylim()[1], 1.05))
         ax.set_yticks(np.linspace(0, 1, 6))
     if chosen in numbers:
-        ax.axvline(chosen, color=_canvas.ink(_canvas.FRAME), linewidth=6, alpha=0.25, zorder=0)
+        ax.axvline(chosen, color=_canvas.foreground(_canvas.FRAME), linewidth=6, alpha=0.25, zorder=0)
     ax.grid(visible=False)
     if labelled:
-        ax.set_xlabel("number of modules", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+        ax.set_xlabel("number of modules", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(labelsize="small", width=0.6)
     for spine in ax.spines.values():
-        spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        spine.set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))
     ax.spines[["top", "right"]].set_visible(False)
     n_lines = len(ax.get_legend_handles_labels()[0])
     if n_lines:

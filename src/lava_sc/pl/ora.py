@@ -109,7 +109,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, chosen: Sequence[int], names: Sequence[s
     y = [names.index(name) for name in rows["gene_set"]]
     share = rows["n_hits"] / rows["set_size"]
     strength = -np.log10(np.maximum(rows["pvalue_adj"], 1e-300))
-    edges = [_canvas.ink(1 if p <= _LEVEL else _canvas.CELLS) for p in rows["pvalue_adj"]]
+    edges = [_canvas.foreground(1 if p <= _LEVEL else _canvas.CELLS) for p in rows["pvalue_adj"]]
     small, large = _SIZES
     return ax.scatter(
         x,
@@ -129,9 +129,9 @@ def _frame(ax: Axes, chosen: Sequence[int], labels: Sequence[str], control: pd.D
     ax.set(xlim=(-0.6, len(chosen) - 0.4), ylim=(len(labels) - 0.4, -0.6))
     ax.set_xticks(range(len(chosen)), [str(m) for m in chosen], fontsize="small")
     ax.set_yticks(range(len(labels)), labels, fontsize="small")
-    ax.set_xlabel("module", fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.set_xlabel("module", fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(length=0)
-    ax.grid(visible=True, color=_canvas.ink(_canvas.CELLS), linewidth=0.5, zorder=0)
+    ax.grid(visible=True, color=_canvas.foreground(_canvas.CELLS), linewidth=0.5, zorder=0)
     ax.set_axisbelow(True)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -147,7 +147,7 @@ def _frame(ax: Axes, chosen: Sequence[int], labels: Sequence[str], control: pd.D
             ha="center",
             va="bottom",
             fontsize="x-small",
-            color=_canvas.ink(_canvas.REMARK),
+            color=_canvas.foreground(_canvas.REMARK),
         )
 
 
@@ -157,7 +157,7 @@ def _legend(fig: Figure, dots: Any, x: float, total: tuple[float, float]) -> Non
     small, large = _SIZES
     shares = (0.1, 0.5, 1.0)
     handles = [
-        fig.axes[0].scatter([], [], s=small + (large - small) * share, color=_canvas.ink(_canvas.BARS))
+        fig.axes[0].scatter([], [], s=small + (large - small) * share, color=_canvas.foreground(_canvas.BARS))
         for share in shares
     ]
     fig.legend(

@@ -97,6 +97,6 @@ def presences(
 def _draw(ax: Axes, cells: FloatArray, values: FloatArray, scale: ScalarMappable) -> None:
     outside = np.isnan(values)
     if outside.any():
-        _canvas.draw_cells(ax, cells[outside], of=len(cells), facecolor=_canvas.ink(_canvas.CELLS))
+        _canvas.draw_cells(ax, cells[outside], of=len(cells), facecolor=_canvas.foreground(_canvas.CELLS))
     order = _canvas.highest_last(values)
     _canvas.draw_cells(ax, cells[order], of=len(cells), array=values[order], cmap=scale.cmap, norm=scale.norm, zorder=2)

@@ -155,7 +155,7 @@ def _frame(ax: Axes, labels: Sequence[str], size: float) -> None:
     ax.tick_params(axis="y", length=0, pad=2)
     ax.grid(visible=False)
     for spine in ax.spines.values():
-        spine.set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        spine.set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))
 
 
 def _write_rest(ax: Axes, presence: FloatArray) -> None:
@@ -168,4 +168,4 @@ def _write_rest(ax: Axes, presence: FloatArray) -> None:
         note = f"{n_more} weaker modules are not drawn" if n_more > 1 else "1 weaker module is not drawn"
     else:
         return
-    ax.set_xlabel(note, fontsize="small", color=_canvas.ink(_canvas.REMARK))
+    ax.set_xlabel(note, fontsize="small", color=_canvas.foreground(_canvas.REMARK))

@@ -27,7 +27,7 @@ _STYLES: Final = {
     "end_to_end": ("#E69F00", "s"),
     "resamples": ("#009E73", "D"),
 }
-_NULL, _NULL_MEDIAN = 0.16, 0.55  # strength of ink
+_NULL, _NULL_MEDIAN = 0.16, 0.55  # strength of foreground
 _HEIGHT: Final = 14.0  # of the panels, in font sizes, as all that follows
 _GROUP: Final = {"overlap": 3.2, "module": 3.0}
 _HEADER, _BELOW, _LEFT, _GAP, _HANDLE = 2.2, 3.6, 4.4, 4.6, 4.0
@@ -156,9 +156,9 @@ def _draw(ax: Axes, panel: _Panel) -> None:
         own = panel.table[panel.table["part"] == part]
         x = own[panel.column].map(place).to_numpy(dtype=float) + slot
         bar: dict[str, Any] = dict(width=_BAR, linewidth=0, zorder=1)
-        ax.bar(x, own["null_high"], color=_canvas.ink(_NULL), **bar)
+        ax.bar(x, own["null_high"], color=_canvas.foreground(_NULL), **bar)
         ends = x - _BAR / 2, x + _BAR / 2
-        ax.hlines(own["null_cosine"], *ends, color=_canvas.ink(_NULL_MEDIAN), linewidth=1, zorder=2)
+        ax.hlines(own["null_cosine"], *ends, color=_canvas.foreground(_NULL_MEDIAN), linewidth=1, zorder=2)
         some = panel.singles[panel.singles["part"] == part]
         at = some[panel.column].map(place).to_numpy(dtype=float) + slot + _BESIDE
         ax.scatter(at, some["cosine"], s=5, color=_shade(color), alpha=0.35, linewidths=0, zorder=3)
@@ -168,8 +168,8 @@ def _draw(ax: Axes, panel: _Panel) -> None:
 
 
 def _shade(color: str) -> str:
-    """Black is the style's ink."""
-    return _canvas.ink(1) if color == "#000000" else color
+    """Black is the style's foreground."""
+    return _canvas.foreground(1) if color == "#000000" else color
 
 
 def _frame(ax: Axes, panel: _Panel) -> None:
@@ -183,15 +183,15 @@ def _frame(ax: Axes, panel: _Panel) -> None:
     ax.set_yticks([tick for tick in ax.get_yticks() if bottom <= tick <= 1 + 1e-9])
     ax.ticklabel_format(axis="y", useOffset=False)
     for set_label, text in ((ax.set_xlabel, panel.column), (ax.set_ylabel, "cosine")):
-        set_label(text, fontsize="small", color=_canvas.ink(_canvas.REMARK))
+        set_label(text, fontsize="small", color=_canvas.foreground(_canvas.REMARK))
     ax.tick_params(labelsize="small", length=2, width=0.6)
     ax.tick_params(axis="x", length=0)
     ax.grid(visible=False)
     if panel.groups[0] == -1:  # averages stand apart
-        ax.axvline(0.5, color=_canvas.ink(_canvas.FRAME), linewidth=0.6, linestyle=":", zorder=1)
+        ax.axvline(0.5, color=_canvas.foreground(_canvas.FRAME), linewidth=0.6, linestyle=":", zorder=1)
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
-        ax.spines[side].set(linewidth=0.6, color=_canvas.ink(_canvas.FRAME))
+        ax.spines[side].set(linewidth=0.6, color=_canvas.foreground(_canvas.FRAME))
 
 
 def _write_legend(ax: Axes, names: dict[str, str]) -> None:
@@ -202,6 +202,6 @@ def _write_legend(ax: Axes, names: dict[str, str]) -> None:
         Line2D([], [], color=_STYLES[part][0], marker=_STYLES[part][1], markersize=4.5, linewidth=1.2, label=name)
         for part, name in names.items()
     ]
-    handles.append(Patch(color=_canvas.ink(_NULL), label="shuffled genes"))
+    handles.append(Patch(color=_canvas.foreground(_NULL), label="shuffled genes"))
     place: dict[str, Any] = dict(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.0)
     ax.legend(handles=handles, fontsize="small", frameon=False, handlelength=1.6, **place)

@@ -32,9 +32,7 @@ def names_in_sets(adata: AnnData, gene_symbols: str | None, sets: Mapping[str, s
     return pd.Series(names, index=adata.var_names)
 
 
-def refuse_strangers(
-    adata: AnnData, sets: Mapping[str, set[str]], universe: set[str], min_size: int, what: str
-) -> None:
+def require_overlap(adata: AnnData, sets: Mapping[str, set[str]], universe: set[str], min_size: int, what: str) -> None:
     """Refuse sets that name other genes, and say what would match.
 
     Raises

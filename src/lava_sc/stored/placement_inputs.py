@@ -1,4 +1,4 @@
-"""Placing localities again, by the arguments with which the stored ones were placed."""
+"""PlacementInputs localities again, by the arguments with which the stored ones were placed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lava_sc._logging import logger
-from lava_sc.core.localities.placement import Options, n_localities, place_probes
+from lava_sc.core.localities.placement import PlacementOptions, n_localities, place_probes
 from lava_sc.core.localities.sections import place_in_sections
 from lava_sc.stored import embeddings
 from lava_sc.stored.fields import load, load_params
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Placing:
+class PlacementInputs:
     """How localities were placed.
 
     Attributes
@@ -40,7 +40,7 @@ class Placing:
     Z: FloatArray
     n: int
     overlap: float
-    options: Options
+    options: PlacementOptions
     probes: FloatArray
     sections: tuple[IntArray, IntArray] | None
 
@@ -61,7 +61,7 @@ class Placing:
         return place_in_sections(self.Z, self.sections[0], self.n, n_probes, self.options, rng).whole.members
 
 
-def placing(adata: AnnData, key: str, n_jobs: int | None) -> Placing:
+def placement_inputs(adata: AnnData, key: str, n_jobs: int | None) -> PlacementInputs:
     """How the stored localities were placed.
 
     Raises
@@ -81,5 +81,5 @@ def placing(adata: AnnData, key: str, n_jobs: int | None) -> Placing:
         names = libraries.categories.astype(str)
         of_probe = names.get_indexer(pd.Index(load(adata, key, "placement")["library"]))
         sections = np.asarray(libraries.codes), of_probe
-    options = Options(str(params["optimizer"]), int(params["max_evals"]), None, n_jobs)
-    return Placing(Z, n, float(params["overlap"]), options, np.asarray(probes), sections)
+    options = PlacementOptions(str(params["optimizer"]), int(params["max_evals"]), None, n_jobs)
+    return PlacementInputs(Z, n, float(params["overlap"]), options, np.asarray(probes), sections)

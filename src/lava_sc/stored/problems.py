@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lava_sc.core.cost_model import memory_available
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.io.correlation_store import open_store, scratch_in
-from lava_sc.parallel.mapped import let_go_above
+from lava_sc.parallel.mapped import drop_pages_above
 from lava_sc.parallel.workers import folder_of_worker, memory_limit_of_worker
 from lava_sc.stored.fields import load, stored_at
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from scipy import sparse
 
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 #: Of what is available, that a store may take without being streamed; the rest is for the runs. Files that do not fit are read
 #: over and over where they are not streamed; copies of files that do fit cost time for nothing.
@@ -32,7 +32,7 @@ _MOST_MAPPED: Final = 0.7
 _SHARE_OF_LIMIT: Final = 0.5
 
 
-def target_of(adata: AnnData, key: str, *, min_localities: int = 1) -> Target:
+def problem_of(adata: AnnData, key: str, *, min_localities: int = 1) -> Problem:
     """The correlations that :func:`lava_sc.tl.locality_corr` stored, in memory or where its ``store`` is.
 
     Of a store nothing that is as large as C comes into memory, and workers may read it themselves.
@@ -47,9 +47,9 @@ def target_of(adata: AnnData, key: str, *, min_localities: int = 1) -> Target:
     C = load(adata, key, "C")
     reference = stored_at(adata, key, "C")
     if reference is None:
-        return make_target(C, min_localities=min_localities)
-    target = _laid_out(C, min_localities, Path(reference["store"]))
-    return replace(target, origin=_Origin(reference, min_localities))
+        return make_problem(C, min_localities=min_localities)
+    problem = _laid_out(C, min_localities, Path(reference["store"]))
+    return replace(problem, origin=_Origin(reference, min_localities))
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,24 @@ class _Origin:
     reference: Mapping[str, str]
     min_localities: int
 
-    def __call__(self) -> Target:
+    def __call__(self) -> Problem:
         """Beside its tasks, not beside the store, which may be far from there."""
         scratch = Path(folder_of_worker() or tempfile.gettempdir())
         most = _SHARE_OF_LIMIT * memory_limit_of_worker()
         return _laid_out(open_store(self.reference), self.min_localities, scratch, most)
 
 
-def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: float = inf) -> Target:
+def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: float = inf) -> Problem:
     """What is in files is let go of above ``most`` bytes that the process holds."""
     make = scratch_in(scratch)
 
     def empty(n: int, dtype: DTypeLike) -> NDArray[Any]:
         array = make(n, dtype)
-        let_go_above(array, most)
+        drop_pages_above(array, most)
         return array
 
     for array in (C.data, C.indices):
-        let_go_above(array, most)
-    target = make_target(C, min_localities=min_localities, empty=empty)
-    mapped = target.data.nbytes + target.indices.nbytes
-    return replace(target, streamed=mapped > _MOST_MAPPED * memory_available())
+        drop_pages_above(array, most)
+    problem = make_problem(C, min_localities=min_localities, empty=empty)
+    mapped = problem.data.nbytes + problem.indices.nbytes
+    return replace(problem, streamed=mapped > _MOST_MAPPED * memory_available())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.problem import over_all_pairs
 from lava_sc.stored.fields import has, load, load_params
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lava_sc.core.factorise.amf.gamma import Sweep
     from lava_sc.core.factorise.amf.restarts import Runs
     from lava_sc.core.factorise.amf.run import Run
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 
 def table_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -51,11 +51,11 @@ def table_of_sweep(sweep: Sweep) -> pd.DataFrame:
     return table.assign(chosen=np.arange(len(sweep.gammas)) == sweep.chosen)
 
 
-def fields_of_runs(found: Runs, target: Target) -> dict[str, Any]:
+def fields_of_runs(found: Runs, problem: Problem) -> dict[str, Any]:
     """Modules and presences of the best run, and the table of all."""
     P, M = found.factors
     runs = table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best)
-    return {"modules": over_all_pairs(M, target), "presences": P, "runs": runs}
+    return {"modules": over_all_pairs(M, problem), "presences": P, "runs": runs}
 
 
 def arguments_of_fit(adata: AnnData, key: str, step: str) -> dict[str, Any]:
@@ -76,10 +76,10 @@ def arguments_of_fit(adata: AnnData, key: str, step: str) -> dict[str, Any]:
     return load_params(adata, key, "amf")
 
 
-def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> Options:
+def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> FitOptions:
     """Those of the last call of ``tl.amf``, as files give them back, or else the defaults."""
-    options = Options()
-    for field in fields(Options):
+    options = FitOptions()
+    for field in fields(FitOptions):
         value = arguments.get(field.name)
         if value is not None and not isinstance(value, str):
             options = replace(options, **{field.name: type(getattr(options, field.name))(value)})

@@ -17,7 +17,7 @@ from lava_sc.stored import checks
 if TYPE_CHECKING:
     from distributed import Client
 
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 _REMEDY: Final = "lower n_modules or n_runs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr) or these in a file (store of it)"
 
@@ -92,7 +92,7 @@ def check_schedule(
     checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
-def refuse_nothing(target: Target, min_localities: int) -> None:
+def require_pairs(problem: Problem, min_localities: int) -> None:
     """Refuse correlations of which no pair is left.
 
     Raises
@@ -100,7 +100,7 @@ def refuse_nothing(target: Target, min_localities: int) -> None:
     ValueError
         If there is no pair.
     """
-    if target.n_columns == 0:
+    if problem.n_columns == 0:
         msg = (
             f"Found no pair of genes that is correlated in {min_localities} localities, expected at least one; lower "
             f"min_localities."
@@ -109,7 +109,7 @@ def refuse_nothing(target: Target, min_localities: int) -> None:
 
 
 def check_memory(
-    target: Target, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str, batch_size: int
+    problem: Problem, n_modules: int, n_runs: int, n_jobs: int | None, *, init: str, batch_size: int
 ) -> None:
     """Refuse runs that would not fit into memory.
 
@@ -118,14 +118,14 @@ def check_memory(
     ValueError
         If they would not.
     """
-    side_by_side, _ = share_threads(n_jobs, n_runs, target.n_blocks)
-    stored = target.origin is not None
+    side_by_side, _ = share_threads(n_jobs, n_runs, problem.n_blocks)
+    stored = problem.origin is not None
     if stored and init == "kmeans":  # of all localities at once
-        copies = 28 * side_by_side * len(target.data)
+        copies = 28 * side_by_side * len(problem.data)
         refuse_what_does_not_fit("the start by k-means", copies, "pass init='nmf' or 'random'")
-    sizes = 0 if stored else len(target.data), target.n_localities, target.n_columns
+    sizes = 0 if stored else len(problem.data), problem.n_localities, problem.n_columns
     needed = fit_bytes(*sizes, n_modules=n_modules, side_by_side=side_by_side)
-    if target.streamed:  # a copy of a batch
-        needed += round(8 * batch_size * len(target.data) / target.n_localities * side_by_side)
-    what = f"{side_by_side} runs at a time with {n_modules} modules of {target.n_columns:,} pairs"
+    if problem.streamed:  # a copy of a batch
+        needed += round(8 * batch_size * len(problem.data) / problem.n_localities * side_by_side)
+    what = f"{side_by_side} runs at a time with {n_modules} modules of {problem.n_columns:,} pairs"
     refuse_what_does_not_fit(what, needed, _REMEDY)

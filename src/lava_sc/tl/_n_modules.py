@@ -12,7 +12,7 @@ from lava_sc.core.n_modules.rule import TIMES_THE_NULL, Curve, beyond_chance, po
 from lava_sc.core.n_modules.split_half import in_other_half
 from lava_sc.core.n_modules.sweep import N_NULLS_OF_CURVE, N_RUNS_OF_NULL, fit_nulls, squares
 from lava_sc.core.stability.resampling import draw_halves, members_among, scaled_size
-from lava_sc.stored.placement_inputs import placing
+from lava_sc.stored.placement_inputs import placement_inputs
 from lava_sc.stored.runs import table_of_runs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import IntArray
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
     from lava_sc.core.n_modules.split_half import Replication
     from lava_sc.core.n_modules.sweep import NullFit, Tried
     from lava_sc.core.nulls.null_data import NullData
@@ -37,7 +37,7 @@ class Findings:
     ----------
     tried
         In the data.
-    target
+    problem
         What was factorised.
     fewest
         The smallest number that may be chosen.
@@ -50,7 +50,7 @@ class Findings:
     """
 
     tried: Sequence[Tried]
-    target: Target
+    problem: Problem
     fewest: int
     others: Replication
     others_null: Replication
@@ -62,7 +62,7 @@ class Findings:
         return Curve(
             n_modules=np.array([one.n_modules for one in self.tried]),
             loss=np.array([one.found.runs[one.found.best].quality.loss for one in self.tried]),
-            loss_of_none=float(self.target.locality_weights.sum()),
+            loss_of_none=float(self.problem.locality_weights.sum()),
             silhouette=np.array([one.silhouette for one in self.tried]),
             n_beyond=np.array(
                 [beyond_chance(one.explained, self.null_best[one.n_modules]).sum() for one in self.tried]
@@ -87,7 +87,7 @@ def in_other_cells(
     adata: AnnData, key: str, null: NullData, numbers: Sequence[int], n_splits: int, seed: int, **how: Any
 ) -> tuple[Replication, Replication]:
     """What either half of the cells says of the other, in the data and in null data."""
-    rng, again = np.random.default_rng([seed, 2]), placing(adata, key, how["n_jobs"])
+    rng, again = np.random.default_rng([seed, 2]), placement_inputs(adata, key, how["n_jobs"])
     halves = []
     for _ in range(n_splits):
         parts = draw_halves(again.strata, rng)
@@ -103,7 +103,7 @@ def in_other_cells(
 def against_chance(null: NullData, found: Findings, n_permutations: int, seed: int, **how: Any) -> Findings:
     """The same with fits of null data: the first few with every number, all of them with the one to take."""
     seeds = [int(s) for s in np.random.default_rng([seed, 1]).integers(2**63, size=n_permutations)]
-    how["total"] = squares(found.target)
+    how["total"] = squares(found.problem)
     numbers = [one.n_modules for one in found.tried]
     first = fit_nulls(null, seeds[:N_NULLS_OF_CURVE], numbers, n_runs=N_RUNS_OF_NULL, **how)
     best = {number: max(fits[k].best for fits in first) for k, number in enumerate(numbers)}

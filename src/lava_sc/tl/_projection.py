@@ -22,7 +22,7 @@ from lava_sc.core.interpret.preservation import (
     strongest_pairs,
 )
 from lava_sc.core.interpret.summary import PRESENT_ABOVE, co_presence, gene_weights, presences_of_cells
-from lava_sc.core.nulls.exchanged_genes import against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.core.nulls.exchanged_genes import detection_stats, exchanges, permutation_test, ranked_by_level
 from lava_sc.stored import inputs
 from lava_sc.stored.fields import has, load, load_params
 from lava_sc.stored.runs import of_all_genes, options_of_amf, table_of_runs
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import BoolArray, FloatArray, IntArray
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.interpret.preservation import Likeness, Projected
-    from lava_sc.core.nulls.exchanged_genes import Levels
+    from lava_sc.core.nulls.exchanged_genes import DetectionStats
     from lava_sc.stored.common_genes import CommonGenes
 
 _TAKES_PART: Final = 0.05  # of the largest weight (paper, B.9.2)
@@ -67,7 +67,7 @@ class Reference:
     modules: sparse.csr_matrix
     correlated: dict[str, Any]
     factorised: dict[str, Any]
-    options: Options
+    options: FitOptions
     listed: dict[str, Any] | None
     names: tuple[NDArray[np.object_], dict[str, Any]] | None
 
@@ -135,7 +135,7 @@ class Projection:
     stored_at: IntArray
     named: IntArray
     defined: BoolArray
-    levels: Levels
+    levels: DetectionStats
     n_jobs: int | None
 
     @classmethod
@@ -169,7 +169,7 @@ class Projection:
             stored_at=stored_at,
             named=named,
             defined=np.asarray(load(adata, key, "defined"))[:, stored_at],
-            levels=levels_of(source, inputs.locality_members(adata, key)).take(stored_at),
+            levels=detection_stats(source, inputs.locality_members(adata, key)).take(stored_at),
             n_jobs=n_jobs,
         )
 
@@ -224,7 +224,7 @@ class Projection:
         pattern, totals = (np.where(none, np.nan, figures) for figures in (alike.pattern, alike.totals))
         localities = _table_of_localities(alike, none)
         expected = project(self.C_reference, self.modules, seed=seeds[0], **self.how)
-        z, pvalues = against_random(totals)
+        z, pvalues = permutation_test(totals)
         columns = self._matched() | {
             "n_present": (found.presences > PRESENT_ABOVE).sum(axis=0),
             "explained": found.explained,
@@ -265,7 +265,7 @@ class Projection:
 
 def _table_of_localities(alike: Likeness, none: BoolArray) -> pd.DataFrame:
     """A row for each module that can be found and each locality."""
-    _, pvalues = against_random(alike.excess)
+    _, pvalues = permutation_test(alike.excess)
     parts = [
         pd.DataFrame(
             {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lava_sc._logging import logger, warn
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.gamma import sweep_gamma
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
@@ -18,9 +18,9 @@ from lava_sc.io.checkpoint import identity, open_checkpoint
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, store
 from lava_sc.stored.n_modules_choice import chosen_number, stored_runs
-from lava_sc.stored.problems import target_of
+from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import fields_of_runs, of_all_genes, table_of_sweep
-from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, refuse_nothing, where_to_run
+from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, require_pairs, where_to_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lava_sc._types import SeedLike
     from lava_sc.core.factorise.amf.gamma import Sweep
     from lava_sc.core.factorise.amf.restarts import Runs
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 
 def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and how it runs
@@ -184,9 +184,9 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     check_arguments(n_modules, n_localities, nu, gamma, init, n_runs, batch_size, learning_rate)
     check_schedule(n_refits, tol, patience, max_epochs, min_localities, device, n_jobs)
     at, client = where_to_run(device, client)
-    target = target_of(adata, key, min_localities=min_localities)
-    refuse_nothing(target, min_localities)
-    check_memory(target, n_modules, n_runs, n_jobs if client is None else 1, init=init, batch_size=batch_size)
+    problem = problem_of(adata, key, min_localities=min_localities)
+    require_pairs(problem, min_localities)
+    check_memory(problem, n_modules, n_runs, n_jobs if client is None else 1, init=init, batch_size=batch_size)
     params: dict[str, Any] = {
         "n_modules": int(n_modules),
         "nu": float(nu),
@@ -203,14 +203,14 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         "device": device,
         "rng": rng_given,
     }
-    kept = None if checkpoint is None else open_checkpoint(checkpoint, identity(target, params, rng, at))
+    kept = None if checkpoint is None else open_checkpoint(checkpoint, identity(problem, params, rng, at))
     found = _stored(adata, key, params) if callback is None and at == "cpu" else None
     complete = found is not None
     if found is None:
-        engines = None if at == "cpu" else accelerator_engines(target, at)
+        engines = None if at == "cpu" else accelerator_engines(problem, at)
         how: dict[str, Any] = {"n_jobs": n_jobs, "client": client, "engines": engines}
         how |= {"callback": callback, "checkpoint": kept}
-        found, complete = _fitted(target, params, rng, **how)
+        found, complete = _fitted(problem, params, rng, **how)
 
     adata = adata.copy() if copy else adata
     store(adata, key, "amf", found | _of_cells_and_genes(adata, key, found), params)
@@ -221,7 +221,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
 
 def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
     """What :func:`lava_sc.tl.choose_n_modules` found with the same arguments, ``None`` if it did not."""
-    options = {one.name: one.default for one in dataclasses.fields(Options)} | {"min_localities": 1}
+    options = {one.name: one.default for one in dataclasses.fields(FitOptions)} | {"min_localities": 1}
     chosen = ("nu", "gamma")  # these it lets the user choose, like the following
     # Not every option of a fit is an argument here
     if any(params.get(name, value) != value for name, value in options.items() if name not in chosen):
@@ -235,20 +235,20 @@ def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[str, An
 
 
 def _fitted(
-    target: Target, params: Mapping[str, Any], rng: np.random.Generator, **how: Any
+    problem: Problem, params: Mapping[str, Any], rng: np.random.Generator, **how: Any
 ) -> tuple[dict[str, Any], bool]:
     """Modules, presences and runs of new fits, and whether none was interrupted."""
-    names = {one.name for one in dataclasses.fields(Options)}
-    options = Options(**{name: value for name, value in params.items() if name in names})
+    names = {one.name for one in dataclasses.fields(FitOptions)}
+    options = FitOptions(**{name: value for name, value in params.items() if name in names})
     n_modules, how = params["n_modules"], how | {"init": params["init"]}
     fields = {}
     if params["gamma"] == "auto":
-        sweep = sweep_gamma(target, n_modules, options, rng=rng, **how)
+        sweep = sweep_gamma(problem, n_modules, options, rng=rng, **how)
         options = replace(options, gamma=_chosen_gamma(sweep))
         fields["gamma_sweep"] = table_of_sweep(sweep)
-    found = run_many(target, n_modules, options, n_runs=params["n_runs"], rng=rng, **how)
+    found = run_many(problem, n_modules, options, n_runs=params["n_runs"], rng=rng, **how)
     _report(found, params["n_runs"], n_modules, options, resumable=how["checkpoint"] is not None)
-    return fields | fields_of_runs(found, target), not found.interrupted
+    return fields | fields_of_runs(found, problem), not found.interrupted
 
 
 def _of_cells_and_genes(adata: AnnData, key: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def _chosen_gamma(sweep: Sweep) -> float:
     gamma, ratio = sweep.gammas[sweep.chosen], sweep.runs[sweep.chosen].quality.overestimation
     if not sweep.met:
         msg = (
-            f"With no gamma up to {sweep.gammas[-1]:g} does overestimation make up less than {sweep.target:.2g} of the "
+            f"With no gamma up to {sweep.gammas[-1]:g} does overestimation make up less than {sweep.problem:.2g} of the "
             f"error; took {gamma:g}, with which it makes up {ratio:.2g}."
         )
         warn(msg)
@@ -272,7 +272,7 @@ def _chosen_gamma(sweep: Sweep) -> float:
     return gamma
 
 
-def _report(found: Runs, n_runs: int, n_modules: int, options: Options, *, resumable: bool) -> None:
+def _report(found: Runs, n_runs: int, n_modules: int, options: FitOptions, *, resumable: bool) -> None:
     unconverged = sum(not run.converged for run in found.runs)
     if found.interrupted:
         msg = f"Interrupted: kept the best of {len(found.runs)} of {n_runs} runs, {unconverged} of them not converged"

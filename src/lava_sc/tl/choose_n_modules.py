@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from lava_sc._logging import logger, warn
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.n_modules.rule import choose
 from lava_sc.core.n_modules.sweep import quick, try_number
@@ -16,7 +16,7 @@ from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, store
 from lava_sc.stored.null_data import null_data
-from lava_sc.stored.problems import target_of
+from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import fields_of_runs
 from lava_sc.tl._n_modules import Findings, against_chance, in_other_cells, table_of_numbers
 
@@ -151,27 +151,27 @@ def choose_n_modules(
     fewest, numbers = numbers[0], sorted({max(numbers[0] - 1, 1), *numbers})
     _check_arguments(n_runs, n_permutations, n_splits, nu, gamma, init, n_jobs)
     client = resolve_client(client)
-    null, target, options = (
+    null, problem, options = (
         null_data(adata, key, depth_key, n_jobs, client),
-        target_of(adata, key),
-        Options(float(nu), float(gamma)),
+        problem_of(adata, key),
+        FitOptions(float(nu), float(gamma)),
     )
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
     how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "client": client}
-    tried = [try_number(target, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
+    tried = [try_number(problem, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
     quickly = how | {"options": quick(options)}
     others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), **quickly)
-    found = against_chance(null, Findings(tried, target, fewest, *others), n_permutations, int(seed), **quickly)
+    found = against_chance(null, Findings(tried, problem, fewest, *others), n_permutations, int(seed), **quickly)
     choice = choose(found.curve)
     _report(choice)
-    if len(target.data) >= _FEW * target.n_localities:
+    if len(problem.data) >= _FEW * problem.n_localities:
         _warn_of_depth(null, [fits[0].total for fits in found.nulls])
 
     adata = adata.copy() if copy else adata
     fields: dict[str, Any] = {"n_modules": table_of_numbers(found), "n_modules_choice": asdict(choice)}
     chosen = next((one for one in tried if one.n_modules == choice.n_modules), None)
     if chosen is not None:
-        fields["n_modules_runs"] = fields_of_runs(chosen.found, target)
+        fields["n_modules_runs"] = fields_of_runs(chosen.found, problem)
     params = {
         "n_modules": numbers,
         "n_runs": int(n_runs),

@@ -15,7 +15,7 @@ from lava_sc.core.factorise.nmf import MAX_UPDATES, by_amf, by_nmf
 from lava_sc.core.n_modules.medoids import silhouette_of_runs
 from lava_sc.stored import checks
 from lava_sc.stored.fields import has, load, load_params, store
-from lava_sc.stored.problems import target_of
+from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import options_of_amf
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import SeedLike
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.nmf import Factorised
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 _DEFAULT_START: Final = "nmf"
 _REMEDY: Final = "lower n_modules, n_runs or n_jobs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr)"
@@ -130,14 +130,14 @@ def compare_factorisations(
     checks.in_range("n_modules", n_modules, 1, n_localities, integer=True)
     checks.in_range("n_runs", n_runs, 1, np.inf, integer=True)
     checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
-    target = target_of(adata, key, min_localities=int(arguments.get("min_localities", 1)))
-    _check_memory(target, n_modules, n_runs, n_jobs)
+    problem = problem_of(adata, key, min_localities=int(arguments.get("min_localities", 1)))
+    _check_memory(problem, n_modules, n_runs, n_jobs)
 
     options = options_of_amf(adata, key, arguments)
     how: dict[str, Any] = {"n_runs": n_runs, "rng": rng, "n_jobs": n_jobs}
     start = str(arguments.get("init", _DEFAULT_START))
-    amf = by_amf(target, n_modules, options, init=start, **how)
-    nmf = by_nmf(target, n_modules, options, **how)
+    amf = by_amf(problem, n_modules, options, init=start, **how)
+    nmf = by_nmf(problem, n_modules, options, **how)
     _report({"AMF": amf, "NMF": nmf}, options)
     table = pd.DataFrame([_medians(amf), _medians(nmf)], index=pd.Index(["AMF", "NMF"], name="method"))
 
@@ -157,10 +157,10 @@ def _known_number(n_modules: int | None, arguments: dict[str, Any], key: str) ->
     return int(arguments["n_modules"])
 
 
-def _check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | None) -> None:
-    n_nonzero, n_columns = len(target.data), target.n_columns
-    side_by_side, _ = share_threads(n_jobs, n_runs, target.n_blocks)
-    of_amf = fit_bytes(n_nonzero, target.n_localities, n_columns, n_modules=n_modules, side_by_side=side_by_side)
+def _check_memory(problem: Problem, n_modules: int, n_runs: int, n_jobs: int | None) -> None:
+    n_nonzero, n_columns = len(problem.data), problem.n_columns
+    side_by_side, _ = share_threads(n_jobs, n_runs, problem.n_blocks)
+    of_amf = fit_bytes(n_nonzero, problem.n_localities, n_columns, n_modules=n_modules, side_by_side=side_by_side)
     # Reconstructed entries of C, their ratio and products by module; components, their update's parts; |C|
     of_nmf = side_by_side * 4 * (6 * n_nonzero + 6 * n_modules * n_columns) + 4 * n_nonzero
     kept = 2 * n_runs * 4 * n_modules * n_columns
@@ -168,7 +168,7 @@ def _check_memory(target: Target, n_modules: int, n_runs: int, n_jobs: int | Non
     refuse_what_does_not_fit(what, max(of_amf, of_nmf) + kept, _REMEDY)
 
 
-def _report(found: dict[str, list[Factorised]], options: Options) -> None:
+def _report(found: dict[str, list[Factorised]], options: FitOptions) -> None:
     for (method, runs), most in zip(found.items(), (options.max_epochs, MAX_UPDATES), strict=True):
         unconverged = sum(not run.converged for run in runs)
         if unconverged:

@@ -258,7 +258,7 @@ def _factorising(
     sizes = found["n_nonzero"], found["n_localities"], found["n_columns"]
     side_by_side, threads = share_threads(n_jobs, n_runs, -(-found["n_columns"] // BLOCK))
     fitting = cost_model.fit_bytes(*sizes, n_modules=found["n_modules"], side_by_side=side_by_side)
-    peak = max(cost_model.target_bytes(*sizes), fitting)
+    peak = max(cost_model.problem_bytes(*sizes), fitting)
     what = (
         f"{found['n_modules']} modules of {_about(found['n_columns'])} pairs, {n_runs} runs of about {_EPOCHS} epochs"
     )

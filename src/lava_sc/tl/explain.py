@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.io.checkpoint import removed_at_the_end
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.pp.select_genes import select_genes
@@ -156,7 +156,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
 
 def _chosen(adata: AnnData, n_runs: int, gamma: float | str, *, key: str, **how: Any) -> int | None:
     """The number of modules, ``None`` where none exceeds chance."""
-    gamma = Options().gamma if isinstance(gamma, str) else gamma
+    gamma = FitOptions().gamma if isinstance(gamma, str) else gamma
     choose_n_modules(adata, n_runs=max(n_runs, 2), gamma=gamma, **how, key=key)
     return int(load(adata, key, "n_modules_choice")["n_modules"]) or None
 

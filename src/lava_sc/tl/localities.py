@@ -9,7 +9,13 @@ import pandas as pd
 from scipy import sparse
 
 from lava_sc._logging import logger
-from lava_sc.core.localities.placement import OPTIMIZERS, Options, locality_in_degree, n_localities, place_probes
+from lava_sc.core.localities.placement import (
+    OPTIMIZERS,
+    PlacementOptions,
+    locality_in_degree,
+    n_localities,
+    place_probes,
+)
 from lava_sc.core.localities.sections import place_in_sections
 from lava_sc.core.localities.size import default_size
 from lava_sc.stored import checks, embeddings, inputs
@@ -134,7 +140,9 @@ def localities(
     adata = adata.copy() if copy else adata
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
-    placement, exponents = _placed(Z, n, n_probes, libraries, Options(optimizer, max_evals, transformer, n_jobs), rng)
+    placement, exponents = _placed(
+        Z, n, n_probes, libraries, PlacementOptions(optimizer, max_evals, transformer, n_jobs), rng
+    )
     figures = {"loss": placement.loss, "loss_per_neighbor": placement.loss / n, "n_evals": placement.n_evals}
     fields = {
         "probes": placement.probes,
@@ -163,7 +171,7 @@ def _placed(
     n: int,
     n_probes: int,
     libraries: pd.Categorical | None,
-    options: Options,
+    options: PlacementOptions,
     rng: np.random.Generator,
 ) -> tuple[Placement, dict[str, Any]]:
     """A placement, over all cells or section by section, and the exponents it was found with."""

@@ -17,7 +17,7 @@ from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, store
 from lava_sc.stored.null_data import null_data
-from lava_sc.stored.problems import target_of
+from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import arguments_of_fit, of_all_genes, options_of_amf
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import FloatArray, SeedLike
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 _N_RUNS: Final = 3  # of a fit with decoys
 
@@ -122,12 +122,12 @@ def module_evidence(
     options = options_of_amf(adata, key, arguments)
     client = resolve_client(client)
     how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs, "client": client}
-    null, target = null_data(adata, key, depth_key, n_jobs, client), target_of(adata, key)
+    null, problem = null_data(adata, key, depth_key, n_jobs, client), problem_of(adata, key)
     generator = np.random.default_rng(rng)
     seeds, seeds_of_decoys = ([int(s) for s in generator.integers(2**63, size=n)] for n in (n_permutations, n_decoys))
-    n_modules, total = int(arguments["n_modules"]), squares(target)
+    n_modules, total = int(arguments["n_modules"]), squares(problem)
     fits = fit_nulls(null, seeds, [n_modules], options, n_runs=1, total=total, **how)
-    shares = _explained(target, P, modules) / total
+    shares = _explained(problem, P, modules) / total
     draws = [weights_with_decoys(null, modules, options, n_runs=_N_RUNS, seed=seed, **how) for seed in seeds_of_decoys]
 
     adata = adata.copy() if copy else adata
@@ -154,9 +154,9 @@ def _check_arguments(n_permutations: int, n_decoys: int, threshold: float, n_job
     checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
-def _explained(target: Target, P: FloatArray, modules: sparse.csr_matrix) -> FloatArray:
-    M = modules[:, target.columns].toarray().astype(np.float32)
-    return explained(target, np.ascontiguousarray(P, dtype=np.float32), np.ascontiguousarray(M))
+def _explained(problem: Problem, P: FloatArray, modules: sparse.csr_matrix) -> FloatArray:
+    M = modules[:, problem.columns].toarray().astype(np.float32)
+    return explained(problem, np.ascontiguousarray(P, dtype=np.float32), np.ascontiguousarray(M))
 
 
 def _table(shares: FloatArray, null: FloatArray) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from lava_sc.core.interpret.enrichment import overrepresentation, significant_by
 from lava_sc.io.gene_sets import collect
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, store
-from lava_sc.stored.gene_matching import names_in_sets, refuse_strangers
+from lava_sc.stored.gene_matching import names_in_sets, require_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def ora(
     names = names_in_sets(adata, gene_symbols, sets)
     selected = set(names.reindex(load(adata, key, "genes")).dropna())
     universe = _background(adata, background, names, selected)
-    refuse_strangers(adata, sets, universe, min_size, "background")
+    require_overlap(adata, sets, universe, min_size, "background")
     queries = [set(names.reindex(listed.loc[listed["module"] == m, "gene"]).dropna()) & universe for m in modules]
     how: dict[str, Any] = {"gene_sets": sets, "background": universe, "min_size": min_size}
     table = _joined([_table(m, overrepresentation(query, **how)) for m, query in zip(modules, queries, strict=True)])

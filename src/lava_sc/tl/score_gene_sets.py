@@ -13,13 +13,13 @@ from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_corre
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.interpret.set_scores import Part, score_sets
 from lava_sc.core.interpret.summary import scores_of_cells
-from lava_sc.core.nulls.exchanged_genes import against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.core.nulls.exchanged_genes import detection_stats, exchanges, permutation_test, ranked_by_level
 from lava_sc.core.nulls.matched_residuals import FEWEST_DEFINED
 from lava_sc.io.gene_sets import collect
 from lava_sc.stored import checks
 from lava_sc.stored.correlation_inputs import Correlated
 from lava_sc.stored.fields import load, store
-from lava_sc.stored.gene_matching import names_in_sets, refuse_strangers
+from lava_sc.stored.gene_matching import names_in_sets, require_overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import FloatArray, GeneSets, IntArray, SeedLike
-    from lava_sc.core.interpret.set_scores import Scores
+    from lava_sc.core.interpret.set_scores import SetScores
 
 _LEVEL: Final = 0.05
 _MOST_AT_ONCE: Final = 20_000_000  # correlations
@@ -145,7 +145,7 @@ def score_gene_sets(
     taken = Correlated.of(adata, key, n_jobs)
     sets = _members(adata, collect(gene_sets, network=network), gene_symbols, min_size, max_size, key)
     genes, defined = np.asarray(load(adata, key, "genes"), dtype=str), np.asarray(load(adata, key, "defined"))
-    names, levels = np.argsort(np.argsort(genes)), levels_of(taken.source, taken.members)
+    names, levels = np.argsort(np.argsort(genes)), detection_stats(taken.source, taken.members)
     labels = exchanges(ranked_by_level(defined, levels, names), n_random, rng)
     draws = [labels[:, own] for own in sets.values()]
     scores, totals = score_sets(_parts(adata, key, taken), levels, names, draws, n_jobs=n_jobs)
@@ -188,7 +188,7 @@ def _members(
     """Correlated genes of each set that is neither too small nor too large."""
     genes = load(adata, key, "genes")
     names = names_in_sets(adata, gene_symbols, sets).reindex(genes)
-    refuse_strangers(adata, sets, set(names), min_size, "correlated")
+    require_overlap(adata, sets, set(names), min_size, "correlated")
     members = {name: np.flatnonzero(names.isin(wanted)) for name, wanted in sets.items()}
     scored: dict[str, IntArray] = {name: own for name, own in members.items() if min_size <= len(own) <= max_size}
     if not scored:
@@ -216,7 +216,7 @@ def _parts(adata: AnnData, key: str, taken: Correlated) -> Iterator[Part]:
         yield Part(some, found.C, found.defined)
 
 
-def _table_of_localities(scores: Scores, sets: Sequence[str]) -> pd.DataFrame:
+def _table_of_localities(scores: SetScores, sets: Sequence[str]) -> pd.DataFrame:
     """A row for each set and locality with a score, by set."""
     n_localities = len(scores.z)
     columns = {
@@ -237,11 +237,11 @@ def _table_of_localities(scores: Scores, sets: Sequence[str]) -> pd.DataFrame:
 
 
 def _summary(
-    scores: Scores, localities: pd.DataFrame, totals: FloatArray, sets: Mapping[str, IntArray]
+    scores: SetScores, localities: pd.DataFrame, totals: FloatArray, sets: Mapping[str, IntArray]
 ) -> pd.DataFrame:
     """A row for each set."""
     mean, expected, positive = scores.pooled()
-    z, pvalues = against_random(totals.T)
+    z, pvalues = permutation_test(totals.T)
     there = ~np.isnan(pvalues)
     adjusted = np.full(len(pvalues), np.nan)
     adjusted[there] = false_discovery_control(pvalues[there])

@@ -16,8 +16,8 @@ from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks, inputs
 from lava_sc.stored.fields import load, load_params, store
 from lava_sc.stored.null_data import null_data
-from lava_sc.stored.placement_inputs import placing
-from lava_sc.stored.problems import target_of
+from lava_sc.stored.placement_inputs import placement_inputs
+from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import arguments_of_fit, options_of_amf
 from lava_sc.tl._stability_tables import table_of_cosines, table_of_medians
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import IntArray, SeedLike
-    from lava_sc.stored.placement_inputs import Placing
+    from lava_sc.stored.placement_inputs import PlacementInputs
 
 _FEWEST_DONORS: Final = 3
 
@@ -144,7 +144,7 @@ def stability(
     _check_arguments(n_placements, n_runs, n_resamples, n_jobs)
     modules = load(adata, key, "modules")
     donors = None if donor_key is None else _donors(adata, donor_key)
-    again = placing(adata, key, n_jobs)
+    again = placement_inputs(adata, key, n_jobs)
     chosen = _overlaps(overlaps, again)
     analysis = _analysis(adata, key, modules, depth_key, seeds[0], n_jobs=n_jobs, client=resolve_client(client))
     draws = _draws(again, donors, n_resamples, seeds[1])
@@ -194,7 +194,7 @@ def _donors(adata: AnnData, donor_key: str) -> IntArray:
     return np.asarray(column.codes)
 
 
-def _overlaps(overlaps: Sequence[float] | None, again: Placing) -> list[float]:
+def _overlaps(overlaps: Sequence[float] | None, again: PlacementInputs) -> list[float]:
     """Overlaps in rising order, the stored one among them.
 
     Raises
@@ -222,7 +222,7 @@ def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, see
     return Analysis(
         null=null_data(adata, key, depth_key, **where),
         C=load(adata, key, "C"),
-        stored=target_of(adata, key, min_localities=min_localities),
+        stored=problem_of(adata, key, min_localities=min_localities),
         modules=modules,
         overlap=float(load_params(adata, key, "localities")["overlap"]),
         n_modules=int(params["n_modules"]),
@@ -238,7 +238,7 @@ def _seeds(seed: int, n: int) -> list[int]:
     return [int(one) for one in np.random.default_rng(seed).integers(2**63, size=n)]
 
 
-def _draws(again: Placing, donors: IntArray | None, n_resamples: int, seed: int) -> list[IntArray]:
+def _draws(again: PlacementInputs, donors: IntArray | None, n_resamples: int, seed: int) -> list[IntArray]:
     """Localities of each resample."""
     rng = np.random.default_rng(seed)
     draws = []
@@ -251,7 +251,7 @@ def _draws(again: Placing, donors: IntArray | None, n_resamples: int, seed: int)
 
 
 def _placements(
-    again: Placing, analysis: Analysis, overlaps: Sequence[float], n: int, seed: int
+    again: PlacementInputs, analysis: Analysis, overlaps: Sequence[float], n: int, seed: int
 ) -> dict[float, list[IntArray]]:
     """Localities of each placement, by overlap; the largest is made sure to fit."""
     seeds = iter(_seeds(seed, n * len(overlaps)))

@@ -13,7 +13,7 @@ from lava_sc.core.correlation.fdr import significant
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
 from lava_sc.core.correlation.unbatched import locality_scores, pairs_of_at_least, plain_pairs
-from lava_sc.parallel.tasks import most_to_send, spread
+from lava_sc.parallel.tasks import map_tasks, most_to_send
 from lava_sc.parallel.threads import progress
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def locality_correlations(
             ground = _Ground(block.X, block.localities, block.members, members[block.localities], how)
             parts = _parts(len(block.localities))
             tasks, names = [(ground, part) for part in parts], [_name(block.localities[part]) for part in parts]
-            results = spread(_Ground.rows_of, tasks, names, n_jobs=n_jobs, client=client)
+            results = map_tasks(_Ground.rows_of, tasks, names, n_jobs=n_jobs, client=client)
             for part, rows in zip(parts, results, strict=True):
                 localities = block.localities[part].tolist()
                 n_kept[localities] = [len(row.columns) for row in rows]

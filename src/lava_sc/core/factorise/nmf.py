@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.amf.loss import Quality
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 #: Updates of NMF at most; it ends sooner once ten of them gain less than 1e-4 of the first error, scikit-learn's tolerance.
 MAX_UPDATES: Final = 2_000
@@ -61,9 +61,9 @@ class Factorised:
 
 
 def by_amf(
-    target: Target,
+    problem: Problem,
     n_modules: int,
-    options: Options,
+    options: FitOptions,
     *,
     init: str,
     n_runs: int,
@@ -77,7 +77,7 @@ def by_amf(
     KeyboardInterrupt
         If they were interrupted: half a comparison is none.
     """
-    found = run_many(target, n_modules, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True)
+    found = run_many(problem, n_modules, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True)
     if found.interrupted:
         raise KeyboardInterrupt
     return [
@@ -88,7 +88,7 @@ def by_amf(
 
 
 def by_nmf(
-    target: Target, n_modules: int, options: Options, *, n_runs: int, rng: np.random.Generator, n_jobs: int | None
+    problem: Problem, n_modules: int, options: FitOptions, *, n_runs: int, rng: np.random.Generator, n_jobs: int | None
 ) -> list[Factorised]:
     """Runs of scikit-learn's NMF with the Kullback-Leibler divergence from random starts, as in the paper's B.8.
 
@@ -98,16 +98,16 @@ def by_nmf(
     from sklearn.exceptions import ConvergenceWarning
 
     seeds = [int(seed) for seed in rng.integers(2**31, size=n_runs)]
-    C = target.absolute()
+    C = problem.absolute()
     # Warnings are a setting of the whole process, so they are silenced around all threads and not in each
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return thread_map(
-            lambda seed: _one_nmf(target, C, n_modules, options, seed), seeds, n_jobs=n_jobs, desc="runs of NMF"
+            lambda seed: _one_nmf(problem, C, n_modules, options, seed), seeds, n_jobs=n_jobs, desc="runs of NMF"
         )
 
 
-def _one_nmf(target: Target, C: sparse.csr_matrix, n_modules: int, options: Options, seed: int) -> Factorised:
+def _one_nmf(problem: Problem, C: sparse.csr_matrix, n_modules: int, options: FitOptions, seed: int) -> Factorised:
     from sklearn.decomposition import NMF
 
     began = time.perf_counter()
@@ -122,30 +122,30 @@ def _one_nmf(target: Target, C: sparse.csr_matrix, n_modules: int, options: Opti
     with np.errstate(invalid="ignore"):  # a divergence of 0 can come out below it
         W = model.fit_transform(C)
     W, H = canonical(W, model.components_)
-    quality = quality_of_sum(target, W, H, nu=options.nu, gamma=options.gamma)
+    quality = quality_of_sum(problem, W, H, nu=options.nu, gamma=options.gamma)
     seconds = time.perf_counter() - began
     return Factorised(H, quality, co_presence(W), seconds, model.n_iter_ < MAX_UPDATES)
 
 
-def quality_of_sum(target: Target, W: FloatArray, H: FloatArray, *, nu: float, gamma: float) -> Quality:
+def quality_of_sum(problem: Problem, W: FloatArray, H: FloatArray, *, nu: float, gamma: float) -> Quality:
     """What :func:`lava_sc.core.factorise.amf.loss.quality` says of a reconstruction by the largest product, of one by their sum, W·H.
 
     Parameters
     ----------
-    target
+    problem
         What was factorised.
     W, H
         (ℓ, M) and (M, J′), not negative.
     nu, gamma
         ν and γ of the loss.
     """
-    weighted, plain = (np.empty((target.n_localities, N_SUMS)) for _ in range(2))
-    C, step = target.absolute(), max(1, _ENTRIES_AT_ONCE // max(target.n_columns, 1))
-    for k in range(0, target.n_localities, step):
+    weighted, plain = (np.empty((problem.n_localities, N_SUMS)) for _ in range(2))
+    C, step = problem.absolute(), max(1, _ENTRIES_AT_ONCE // max(problem.n_columns, 1))
+    for k in range(0, problem.n_localities, step):
         rows = slice(k, k + step)
         c, hat = C[rows].toarray(), W[rows] @ H
         weighted[rows], plain[rows] = (_row_sums(c, hat, weight) for weight in (nu, 1.0))
-    return quality_of_sums(target, weighted, plain, gamma=gamma)
+    return quality_of_sums(problem, weighted, plain, gamma=gamma)
 
 
 def _row_sums(c: FloatArray, hat: FloatArray, nu: float) -> FloatArray:

@@ -29,7 +29,7 @@ _HASHED_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True)
-class Target:
+class Problem:
     """C without its empty columns, whose optimum is 0 whatever the loss.
 
     The correlations keep their signs, so that they need not be copied: engines take the absolute values.
@@ -51,7 +51,7 @@ class Target:
     locality_weights
         (ℓ,) float64, ‖C_i‖ / Σ_{j≠i} ‖C_j‖ of Equation 6.
     origin
-        Makes the same target again from files, where they can be reached; ``None`` if it is of none.
+        Makes the same problem again from files, where they can be reached; ``None`` if it is of none.
     streamed
         Whether the entries are in files that do not fit into memory, so that rows are better copied before work begins on them.
     """
@@ -87,7 +87,7 @@ class Target:
         return sparse.csr_matrix((np.abs(self.data), self.indices, self.indptr), shape=shape)
 
 
-def make_target(C: sparse.csr_matrix, *, min_localities: int = 1, empty: Empty = np.empty) -> Target:
+def make_problem(C: sparse.csr_matrix, *, min_localities: int = 1, empty: Empty = np.empty) -> Problem:
     """Prepare signed or absolute correlations (ℓ, J) for the fit.
 
     Parameters
@@ -114,52 +114,52 @@ def make_target(C: sparse.csr_matrix, *, min_localities: int = 1, empty: Empty =
     return _laid_out(data, indices, indptr, columns, C.shape[1], _locality_weights(row_norms(data, indptr)))
 
 
-def digest(target: Target) -> str:
-    """A short text that differs, for all that matters, between any two targets."""
-    found = hashlib.blake2b(repr((target.n_localities, target.n_pairs)).encode(), digest_size=16)
-    for array in (target.data, target.indices, target.indptr, target.columns):
+def digest(problem: Problem) -> str:
+    """A short text that differs, for all that matters, between any two problems."""
+    found = hashlib.blake2b(repr((problem.n_localities, problem.n_pairs)).encode(), digest_size=16)
+    for array in (problem.data, problem.indices, problem.indptr, problem.columns):
         dtype = np.float32 if array.dtype.kind == "f" else np.int64
         for start in range(0, len(array), _HASHED_AT_ONCE):
             found.update(array[start : start + _HASHED_AT_ONCE].astype(dtype).tobytes())
     return found.hexdigest()
 
 
-def restrict(target: Target, pairs: IntArray) -> Target:
-    """The target on some of its columns (rising), its locality weights and number of pairs those of the whole."""
-    kept = np.zeros(target.n_columns, dtype=bool)
+def restrict(problem: Problem, pairs: IntArray) -> Problem:
+    """The problem on some of its columns (rising), its locality weights and number of pairs those of the whole."""
+    kept = np.zeros(problem.n_columns, dtype=bool)
     kept[pairs] = True
-    parts = _taken(target.data, target.indices, target.indptr, kept, every=False, empty=np.empty)
-    return _laid_out(*parts, target.columns[pairs], target.n_pairs, target.locality_weights)
+    parts = _taken(problem.data, problem.indices, problem.indptr, kept, every=False, empty=np.empty)
+    return _laid_out(*parts, problem.columns[pairs], problem.n_pairs, problem.locality_weights)
 
 
-def widen(target: Target, columns: IntArray) -> Target:
-    """The target over more columns (rising, its own among them), in which nothing is correlated."""
-    place = np.searchsorted(columns, target.columns).astype(target.indices.dtype)
-    indices = place[target.indices]
-    return _laid_out(target.data, indices, target.indptr, columns, target.n_pairs, target.locality_weights)
+def widen(problem: Problem, columns: IntArray) -> Problem:
+    """The problem over more columns (rising, its own among them), in which nothing is correlated."""
+    place = np.searchsorted(columns, problem.columns).astype(problem.indices.dtype)
+    indices = place[problem.indices]
+    return _laid_out(problem.data, indices, problem.indptr, columns, problem.n_pairs, problem.locality_weights)
 
 
-def over_all_pairs(M: FloatArray, target: Target) -> sparse.csr_matrix:
+def over_all_pairs(M: FloatArray, problem: Problem) -> sparse.csr_matrix:
     """Modules (M, J′) over all pairs, (M, J) CSR: the target's empty columns filled in."""
     compact = sparse.csr_matrix(M)
-    shape = len(M), target.n_pairs
-    return sparse.csr_matrix((compact.data, target.columns[compact.indices], compact.indptr), shape=shape)
+    shape = len(M), problem.n_pairs
+    return sparse.csr_matrix((compact.data, problem.columns[compact.indices], compact.indptr), shape=shape)
 
 
-def over_columns(target: Target, C: sparse.csr_matrix) -> Target:
-    """Other correlations (ℓ, J) of the same localities over the columns that the target has; weights are the target's."""
-    part = C[:, target.columns]
+def over_columns(problem: Problem, C: sparse.csr_matrix) -> Problem:
+    """Other correlations (ℓ, J) of the same localities over the columns that the problem has; weights are the target's."""
+    part = C[:, problem.columns]
     part.sort_indices()
-    return _laid_out(part.data, part.indices, part.indptr, target.columns, target.n_pairs, target.locality_weights)
+    return _laid_out(part.data, part.indices, part.indptr, problem.columns, problem.n_pairs, problem.locality_weights)
 
 
-def take_localities(target: Target, rows: IntArray) -> Target:
+def take_localities(problem: Problem, rows: IntArray) -> Problem:
     """Some localities over the same columns; weighed as if there were no others."""
     C = sparse.csr_matrix(
-        (target.data, target.indices, target.indptr), shape=(target.n_localities, target.n_columns), copy=False
+        (problem.data, problem.indices, problem.indptr), shape=(problem.n_localities, problem.n_columns), copy=False
     )[rows]
     weights = _locality_weights(row_norms(C.data, C.indptr))
-    return _laid_out(C.data, C.indices, C.indptr, target.columns, target.n_pairs, weights)
+    return _laid_out(C.data, C.indices, C.indptr, problem.columns, problem.n_pairs, weights)
 
 
 def _taken(
@@ -181,10 +181,10 @@ def _taken(
 
 def _laid_out(
     data: FloatArray, indices: IntArray, indptr: IntArray, columns: IntArray, n_pairs: int, weights: FloatArray
-) -> Target:
+) -> Problem:
     indptr = np.asarray(indptr, dtype=np.int64)
     edges = np.arange(0, len(columns) + BLOCK, BLOCK)
-    return Target(data, indices, indptr, columns, n_pairs, _block_starts(indices, indptr, edges), weights)
+    return Problem(data, indices, indptr, columns, n_pairs, _block_starts(indices, indptr, edges), weights)
 
 
 @njit(nogil=True, cache=True)

@@ -32,7 +32,7 @@ from lava_sc.parallel.threads import thread_map
 if TYPE_CHECKING:
     from lava_sc._types import BoolArray, FloatArray, IntArray
     from lava_sc.core.factorise.amf.loss import Quality
-    from lava_sc.core.nulls.exchanged_genes import Levels
+    from lava_sc.core.nulls.exchanged_genes import DetectionStats
 
 #: Pairs of each module, the strongest, that count in the test.
 MOST_PAIRS: Final = 20_000
@@ -168,7 +168,7 @@ def _patterns(alike: FloatArray, between: FloatArray) -> FloatArray:
 def likeness(
     C: sparse.csr_matrix,
     defined: BoolArray,
-    levels: Levels,
+    levels: DetectionStats,
     modules: sparse.csr_matrix,
     labels: IntArray,
     *,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lava_sc.core.nulls.exchanged_genes import against_random
+from lava_sc.core.nulls.exchanged_genes import permutation_test
 from lava_sc.core.nulls.matched_residuals import FEWEST_DEFINED, Excess
 from lava_sc.parallel.threads import ordered_map, progress
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import BoolArray, FloatArray, IntArray
-    from lava_sc.core.nulls.exchanged_genes import Levels
+    from lava_sc.core.nulls.exchanged_genes import DetectionStats
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Scores:
+class SetScores:
     """Scores of K sets, (K,) each in a locality, (ℓ, K) in all; NaN where fewer than three features of a set are defined.
 
     Attributes
@@ -53,7 +53,7 @@ class Scores:
     positive
         Share of positive ρ, each counted by its size.
     z, pvalues
-        See :func:`lava_sc.core.nulls.exchanged_genes.against_random`.
+        See :func:`lava_sc.core.nulls.exchanged_genes.permutation_test`.
     """
 
     n_defined: IntArray
@@ -85,12 +85,12 @@ class Scores:
 
 def score_sets(
     parts: Iterable[Part],
-    levels: Levels,
+    levels: DetectionStats,
     names: IntArray,
     draws: Sequence[IntArray],
     *,
     n_jobs: int | None,
-) -> tuple[Scores, FloatArray]:
+) -> tuple[SetScores, FloatArray]:
     """Score sets in every locality.
 
     Parameters
@@ -111,7 +111,7 @@ def score_sets(
     Scores (ℓ, K), and the excess of every set and its random sets added up over the localities, (K, n + 1); NaN for sets without
     any.
     """
-    found: dict[int, Scores] = {}
+    found: dict[int, SetScores] = {}
     totals = np.full((len(draws), len(draws[0])), np.nan)
     with progress(desc="gene sets", total=len(levels.detected)) as bar:
         for part in parts:
@@ -122,14 +122,14 @@ def score_sets(
                 totals = np.where(np.isnan(totals), excess, totals + np.nan_to_num(excess))
                 bar.update()
     rows = [found[i] for i in range(len(found))]
-    return Scores(
-        **{field.name: np.array([getattr(row, field.name) for row in rows]) for field in fields(Scores)}
+    return SetScores(
+        **{field.name: np.array([getattr(row, field.name) for row in rows]) for field in fields(SetScores)}
     ), totals
 
 
 def _score(
-    part: Part, k: int, *, levels: Levels, names: IntArray, draws: Sequence[IntArray]
-) -> tuple[Scores, FloatArray]:
+    part: Part, k: int, *, levels: DetectionStats, names: IntArray, draws: Sequence[IntArray]
+) -> tuple[SetScores, FloatArray]:
     """Scores in a locality, and the excess of every set and random set, (K, n + 1)."""
     row, defined = slice(part.C.indptr[k], part.C.indptr[k + 1]), part.defined[k]
     local = Excess.of(part.C.indices[row], part.C.data[row], defined, levels.order(int(part.localities[k]), names))
@@ -140,4 +140,4 @@ def _score(
     n = np.where(n_defined >= FEWEST_DEFINED, n_defined * (n_defined - 1) / 2, np.nan)
     absolute, signed, expected = (column / n for column in sums.T)
     positive = np.divide(absolute + signed, 2 * absolute, out=np.full(len(n), np.nan), where=absolute > 0)
-    return Scores(n_defined, absolute, expected, positive, *against_random(excess.T)), excess
+    return SetScores(n_defined, absolute, expected, positive, *permutation_test(excess.T)), excess

@@ -57,7 +57,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Options:
+class PlacementOptions:
     """How to place.
 
     Attributes
@@ -86,7 +86,7 @@ class _Task:
     stats: Neighborhoods
     n: int
     start: FloatArray
-    options: Options
+    options: PlacementOptions
     rng: np.random.Generator
 
 
@@ -157,7 +157,9 @@ def _random_rotation(dimension: int, rng: np.random.Generator) -> FloatArray:
     return np.linalg.qr(rng.standard_normal((dimension, dimension)))[0]
 
 
-def place_probes(Z: FloatArray, n: int, n_probes: int, options: Options, rng: np.random.Generator) -> Placement:
+def place_probes(
+    Z: FloatArray, n: int, n_probes: int, options: PlacementOptions, rng: np.random.Generator
+) -> Placement:
     """Probes whose localities reproduce the samples' in-degrees (Algorithm S1).
 
     Parameters

@@ -11,7 +11,7 @@ from lava_sc.core.localities.placement import Placement, place_probes, placement
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.localities.placement import Options
+    from lava_sc.core.localities.placement import PlacementOptions
 
 
 def allocate(n_probes: int, sizes: IntArray) -> IntArray:
@@ -46,7 +46,7 @@ class SectionedPlacement:
 
 
 def place_in_sections(
-    Z: FloatArray, sections: IntArray, n: int, n_probes: int, options: Options, rng: np.random.Generator
+    Z: FloatArray, sections: IntArray, n: int, n_probes: int, options: PlacementOptions, rng: np.random.Generator
 ) -> SectionedPlacement:
     """Place probes such that no locality mixes sections; the samples' neighbourhoods, too, are those within a section.
 

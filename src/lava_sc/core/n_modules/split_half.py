@@ -16,9 +16,9 @@ from lava_sc.core.factorise.amf.explained import explained
 from lava_sc.core.factorise.amf.restarts import single_run
 from lava_sc.core.factorise.engines.cpu import row_sums
 from lava_sc.core.factorise.engines.protocol import CH, HH
-from lava_sc.core.factorise.problem import make_target, over_columns, row_norms
-from lava_sc.parallel.tasks import spread
-from lava_sc.parallel.threads import progress, settled_libraries
+from lava_sc.core.factorise.problem import make_problem, over_columns, row_norms
+from lava_sc.parallel.tasks import map_tasks
+from lava_sc.parallel.threads import limit_blas_threads, progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.problem import Problem
     from lava_sc.core.nulls.null_data import NullData
 
 #: Members (ℓ, n/2) of the localities in either half of the samples.
@@ -36,12 +36,12 @@ Halves = tuple["IntArray", "IntArray"]
 
 
 @dataclass(frozen=True)
-class Way:
+class Direction:
     """From the half that modules are made from to the other.
 
     Attributes
     ----------
-    target
+    problem
         What is factorised.
     other
         Correlations of the same localities in the other half, over the target's columns.
@@ -49,15 +49,17 @@ class Way:
         (ℓ,) ‖C_i‖ in the other half, over all pairs.
     """
 
-    target: Target
-    other: Target
+    problem: Problem
+    other: Problem
     norms: FloatArray
 
 
-def way(own: sparse.csr_matrix, other: sparse.csr_matrix) -> Way:
+def way(own: sparse.csr_matrix, other: sparse.csr_matrix) -> Direction:
     """From correlations (ℓ, J) in one half to those in the other."""
-    target = make_target(own)
-    return Way(target, over_columns(target, other), row_norms(other.data, np.asarray(other.indptr, dtype=np.int64)))
+    problem = make_problem(own)
+    return Direction(
+        problem, over_columns(problem, other), row_norms(other.data, np.asarray(other.indptr, dtype=np.int64))
+    )
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def in_other_half(
     null: NullData,
     halves: Sequence[Halves],
     numbers: Sequence[int],
-    options: Options,
+    options: FitOptions,
     *,
     seeds: Sequence[int],
     shuffled: bool,
@@ -126,8 +128,8 @@ def in_other_half(
         ways = way(first, second), way(second, first)
         tasks = [(one, (number, options, init, seed)) for number in numbers for one in ways]
         names = [f"{number} modules in half {k} of split {i}" for number in numbers for k in range(len(ways))]
-        with settled_libraries():
-            found = list(spread(_look, tasks, names, n_jobs=n_jobs, client=client))
+        with limit_blas_threads():
+            found = list(map_tasks(_evaluate_split, tasks, names, n_jobs=n_jobs, client=client))
         for k in range(len(numbers)):
             there, back = found[2 * k : 2 * k + 2]
             cosines[i, k] = _mean(np.concatenate([there[0], back[0]]))
@@ -135,7 +137,7 @@ def in_other_half(
     return Replication(cosines, shares)
 
 
-def cosines_of(way: Way, P: FloatArray, M: FloatArray) -> FloatArray:
+def cosines_of(way: Direction, P: FloatArray, M: FloatArray) -> FloatArray:
     """Cosine of reconstruction and correlations in the other half, (k,), of the localities that have any there.
 
     Parameters
@@ -156,13 +158,13 @@ def _correlations(null: NullData, members: IntArray, seed: int | None) -> sparse
     return C if seed is None else null.moved(members, C).correlations(seed)
 
 
-def _look(way: Way, start: tuple[int, Options, str, int]) -> tuple[FloatArray, FloatArray]:
+def _evaluate_split(way: Direction, start: tuple[int, FitOptions, str, int]) -> tuple[FloatArray, FloatArray]:
     """Cosines of the localities, and what each module explains, of one run."""
     n_modules = start[0]
     total = float(np.square(way.norms).sum())
-    if way.target.n_columns == 0 or total == 0:
+    if way.problem.n_columns == 0 or total == 0:
         return np.zeros(int((way.norms > 0).sum())), np.zeros(n_modules)
-    run = single_run(way.target, start)
+    run = single_run(way.problem, start)
     assert run.P is not None
     assert run.M is not None
     return cosines_of(way, run.P, run.M), explained(way.other, run.P, run.M) / total

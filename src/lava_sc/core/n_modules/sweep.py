@@ -11,10 +11,10 @@ import numpy as np
 from lava_sc.core.factorise.amf.explained import explained
 from lava_sc.core.factorise.amf.held_out import folds, held_out_cosines
 from lava_sc.core.factorise.amf.restarts import run_many, single_run
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.core.n_modules.medoids import most_alike, silhouette_of_runs
-from lava_sc.parallel.tasks import n_ahead, spread
-from lava_sc.parallel.threads import progress, settled_libraries
+from lava_sc.parallel.tasks import map_tasks, n_ahead
+from lava_sc.parallel.threads import limit_blas_threads, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.amf.held_out import Fold
     from lava_sc.core.factorise.amf.restarts import Runs
     from lava_sc.core.factorise.amf.run import Run
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
     from lava_sc.core.nulls.null_data import NullData
 
 N_FOLDS: Final = 5
@@ -90,20 +90,20 @@ class NullFit:
 _NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0, total=0.0)
 
 
-def quick(options: Options) -> Options:
+def quick(options: FitOptions) -> FitOptions:
     """The same with fewer pilots, for runs whose modules are not kept."""
     return replace(options, n_pilots=_N_PILOTS)
 
 
-def squares(target: Target) -> float:
+def squares(problem: Problem) -> float:
     """Σ C²."""
-    return float(np.square(target.data, dtype=np.float64).sum())
+    return float(np.square(problem.data, dtype=np.float64).sum())
 
 
 def try_number(
-    target: Target,
+    problem: Problem,
     n_modules: int,
-    options: Options,
+    options: FitOptions,
     *,
     init: str,
     n_runs: int,
@@ -115,40 +115,40 @@ def try_number(
 
     Parameters
     ----------
-    target, n_modules, options, init, n_runs, n_jobs, client
+    problem, n_modules, options, init, n_runs, n_jobs, client
         See :func:`lava_sc.core.factorise.amf.restarts.run_many`.
     seed
         The runs are those of a generator with this seed.
     """
     how: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
     rng = np.random.default_rng(seed)
-    found = run_many(target, n_modules, options, init=init, n_runs=n_runs, rng=rng, keep_all=True, **how)
+    found = run_many(problem, n_modules, options, init=init, n_runs=n_runs, rng=rng, keep_all=True, **how)
     if found.interrupted:
         raise KeyboardInterrupt
     modules = [run.M for run in found.runs if run.M is not None]
     silhouette, alike = silhouette_of_runs(modules), most_alike(modules)
     del modules
     runs = [run if k == found.best else replace(run, P=None, M=None) for k, run in enumerate(found.runs)]
-    shares = explained(target, *found.factors) / squares(target)
-    parts = folds(target.n_localities, N_FOLDS, rng)
+    shares = explained(problem, *found.factors) / squares(problem)
+    parts = folds(problem.n_localities, N_FOLDS, rng)
     seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
-    tasks = [(target, (part, n_modules, quick(options), init, s)) for part, s in zip(parts, seeds, strict=True)]
-    with settled_libraries():
-        cosines = list(spread(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))
+    tasks = [(problem, (part, n_modules, quick(options), init, s)) for part, s in zip(parts, seeds, strict=True)]
+    with limit_blas_threads():
+        cosines = list(map_tasks(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))
     mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")
     return Tried(n_modules, replace(found, runs=runs), silhouette, alike, shares, mean)
 
 
-def _held_out(target: Target, of: tuple[Fold, int, Options, str, int]) -> FloatArray:
+def _held_out(problem: Problem, of: tuple[Fold, int, FitOptions, str, int]) -> FloatArray:
     part, n_modules, options, init, seed = of
-    return held_out_cosines(target, part, n_modules, options, init=init, seed=seed)
+    return held_out_cosines(problem, part, n_modules, options, init=init, seed=seed)
 
 
 def fit_nulls(
     null: NullData,
     seeds: Sequence[int],
     numbers: Sequence[int],
-    options: Options,
+    options: FitOptions,
     *,
     init: str,
     n_runs: int,
@@ -177,35 +177,35 @@ def fit_nulls(
     under_way: deque[Iterator[NullFit]] = deque()
     at_once = 1 + n_ahead(client, len(numbers))
     for k, seed in enumerate(progress(list(seeds), desc="shuffled genes")):
-        target = make_target(null.correlations(seed))
-        tasks = [(target, (number, options, init, n_runs, seed, total)) for number in numbers]
+        problem = make_problem(null.correlations(seed))
+        tasks = [(problem, (number, options, init, n_runs, seed, total)) for number in numbers]
         names = [f"{number} modules in null data set {k}" for number in numbers]
-        under_way.append(spread(_fit_null, tasks, names, n_jobs=n_jobs, client=client))
-        del target, tasks  # what went to workers need not stay here
+        under_way.append(map_tasks(_fit_null, tasks, names, n_jobs=n_jobs, client=client))
+        del problem, tasks  # what went to workers need not stay here
         while len(under_way) >= (at_once if k + 1 < len(seeds) else 1):
-            with settled_libraries():
+            with limit_blas_threads():
                 found.append(list(under_way.popleft()))
     return found
 
 
-def _fit_null(target: Target, how: tuple[int, Options, str, int, int, float]) -> NullFit:
+def _fit_null(problem: Problem, how: tuple[int, FitOptions, str, int, int, float]) -> NullFit:
     n_modules, options, init, n_runs, seed, total = how
-    if target.n_columns == 0:
+    if problem.n_columns == 0:
         return _NOTHING
     seeds = np.random.default_rng(seed).integers(2**63, size=n_runs)
-    runs = [single_run(target, (n_modules, options, init, int(s))) for s in seeds]
+    runs = [single_run(problem, (n_modules, options, init, int(s))) for s in seeds]
     best = min(runs, key=lambda run: run.quality.loss)
     return NullFit(
         best.quality.loss,
         best.quality.cosine,
         best.quality.overestimation,
         silhouette_of_runs([run.M for run in runs if run.M is not None]) if n_runs > 1 else float("nan"),
-        _strongest(target, best) / total,
-        squares(target) / total,
+        _strongest(problem, best) / total,
+        squares(problem) / total,
     )
 
 
-def _strongest(target: Target, run: Run) -> float:
+def _strongest(problem: Problem, run: Run) -> float:
     assert run.P is not None
     assert run.M is not None
-    return float(explained(target, run.P, run.M).max())
+    return float(explained(problem, run.P, run.M).max())

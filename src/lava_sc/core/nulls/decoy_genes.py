@@ -16,14 +16,14 @@ from scipy.optimize import linear_sum_assignment
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs, pair_features, pair_index
 from lava_sc.core.factorise.amf.restarts import run_many
-from lava_sc.core.factorise.problem import make_target, over_all_pairs
+from lava_sc.core.factorise.problem import make_problem, over_all_pairs
 from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.core.nulls.shuffled_genes import Decoys, Null
 from lava_sc.core.stability.resampling import cosines
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.nulls.null_data import NullData
 
 
@@ -35,7 +35,7 @@ def correlations_with_decoys(null: NullData, seed: int) -> sparse.csr_matrix:
 
 
 def weights_with_decoys(
-    null: NullData, modules: sparse.csr_matrix, options: Options, *, n_runs: int, seed: int, **how: Any
+    null: NullData, modules: sparse.csr_matrix, options: FitOptions, *, n_runs: int, seed: int, **how: Any
 ) -> tuple[FloatArray, FloatArray]:
     """Weights of genes and of their copies in modules that are fitted to both, (D, M) each.
 
@@ -54,11 +54,11 @@ def weights_with_decoys(
         Other arguments of :func:`lava_sc.core.factorise.amf.restarts.run_many`.
     """
     n_features, n_modules = null.source.shape[1], modules.shape[0]
-    target = make_target(correlations_with_decoys(null, seed))
-    found = run_many(target, n_modules, options, n_runs=n_runs, rng=np.random.default_rng(seed), **how)
+    problem = make_problem(correlations_with_decoys(null, seed))
+    found = run_many(problem, n_modules, options, n_runs=n_runs, rng=np.random.default_rng(seed), **how)
     if found.interrupted:
         raise KeyboardInterrupt
-    fitted = over_all_pairs(found.factors[1], target)
+    fitted = over_all_pairs(found.factors[1], problem)
     of_genes, matched = np.zeros((2 * n_features, n_modules)), _matched(modules, fitted, n_features)
     of_genes[:, matched[0]] = gene_weights(fitted, 2 * n_features)[:, matched[1]]
     return of_genes[:n_features], of_genes[n_features:]

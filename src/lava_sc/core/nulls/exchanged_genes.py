@@ -25,7 +25,7 @@ _DECIMALS: Final = 6  # of means, whose last digits depend on the order of the s
 
 
 @dataclass(frozen=True)
-class Levels:
+class DetectionStats:
     """How well features are measured in each locality.
 
     Attributes
@@ -39,16 +39,16 @@ class Levels:
     detected: FloatArray
     means: FloatArray
 
-    def take(self, features: IntArray) -> Levels:
+    def take(self, features: IntArray) -> DetectionStats:
         """Those of some features, in this order."""
-        return Levels(self.detected[:, features], self.means[:, features])
+        return DetectionStats(self.detected[:, features], self.means[:, features])
 
     def order(self, locality: int, names: IntArray) -> IntArray:
         """Features by how well they are measured in a locality, (D,): detection, then mean, then the rank of their name."""
         return np.lexsort((names, self.means[locality], self.detected[locality]))
 
 
-def levels_of(source: Source, members: IntArray) -> Levels:
+def detection_stats(source: Source, members: IntArray) -> DetectionStats:
     """Detection and means of all features in localities of (ℓ, n) sample indices."""
     n_localities, n = members.shape
     ones = np.ones(members.size, dtype=np.float64)
@@ -59,10 +59,10 @@ def levels_of(source: Source, members: IntArray) -> Levels:
         X, part = source.rows(start, stop), belongs[:, start:stop]
         detected += dense(part @ (X != 0).astype(np.float64))
         sums += dense(part @ X)
-    return Levels(detected / n, np.round(sums / n, _DECIMALS))
+    return DetectionStats(detected / n, np.round(sums / n, _DECIMALS))
 
 
-def ranked_by_level(defined: BoolArray, levels: Levels, names: IntArray) -> IntArray:
+def ranked_by_level(defined: BoolArray, levels: DetectionStats, names: IntArray) -> IntArray:
     """Features by how well they are measured over all localities, (D,).
 
     Parameters
@@ -92,7 +92,7 @@ def exchanges(ranked: IntArray, n: int, rng: np.random.Generator) -> IntArray:
     return labels
 
 
-def against_random(figures: FloatArray) -> tuple[FloatArray, FloatArray]:
+def permutation_test(figures: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Hold figures of some features against those of random ones, (n + 1, ...), the first being their own.
 
     Returns

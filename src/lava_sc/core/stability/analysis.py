@@ -11,10 +11,10 @@ from scipy import sparse
 from lava_sc.core.factorise.amf.restarts import share_threads
 from lava_sc.core.factorise.amf.run import one_run
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target, over_all_pairs
+from lava_sc.core.factorise.problem import make_problem, over_all_pairs
 from lava_sc.core.stability.resampling import average_module
-from lava_sc.parallel.tasks import spread
-from lava_sc.parallel.threads import settled_libraries
+from lava_sc.parallel.tasks import map_tasks
+from lava_sc.parallel.threads import limit_blas_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import IntArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.problem import Problem
     from lava_sc.core.nulls.null_data import NullData
 
 
@@ -70,11 +70,11 @@ class Analysis:
 
     null: NullData
     C: sparse.csr_matrix
-    stored: Target
+    stored: Problem
     modules: sparse.csr_matrix
     overlap: float
     n_modules: int
-    options: Options
+    options: FitOptions
     init: str
     min_localities: int
     null_seeds: Sequence[int]
@@ -89,27 +89,27 @@ class Analysis:
         """C of these localities in a null data set; ``C`` is that of the data."""
         return self.null.moved(members, C).correlations(self.null_seeds[k])
 
-    def target(self, C: sparse.csr_matrix) -> Target:
+    def problem(self, C: sparse.csr_matrix) -> Problem:
         """What is factorised."""
-        return make_target(C, min_localities=self.min_localities)
+        return make_problem(C, min_localities=self.min_localities)
 
-    def fit(self, jobs: Sequence[tuple[Target, int]]) -> list[Factors]:
-        """A run for each target and seed, side by side."""
-        _, threads = share_threads(self.n_jobs, len(jobs), max(target.n_blocks for target, _ in jobs))
+    def fit(self, jobs: Sequence[tuple[Problem, int]]) -> list[Factors]:
+        """A run for each problem and seed, side by side."""
+        _, threads = share_threads(self.n_jobs, len(jobs), max(problem.n_blocks for problem, _ in jobs))
         start = self.n_modules, self.options, self.init, threads if self.client is None else 1
-        tasks, names = [(target, (*start, seed)) for target, seed in jobs], [f"run {k}" for k in range(len(jobs))]
-        with settled_libraries():
-            return list(spread(_fit, tasks, names, n_jobs=self.n_jobs, client=self.client))
+        tasks, names = [(problem, (*start, seed)) for problem, seed in jobs], [f"run {k}" for k in range(len(jobs))]
+        with limit_blas_threads():
+            return list(map_tasks(_fit, tasks, names, n_jobs=self.n_jobs, client=self.client))
 
 
-def _fit(target: Target, start: tuple[int, Options, str, int, int]) -> Factors:
+def _fit(problem: Problem, start: tuple[int, FitOptions, str, int, int]) -> Factors:
     n_modules, options, init, threads, seed = start
-    if target.n_columns == 0:
-        nothing = sparse.csr_matrix((1, target.n_pairs))
+    if problem.n_columns == 0:
+        nothing = sparse.csr_matrix((1, problem.n_pairs))
         return Factors(nothing, nothing, np.inf)
-    n_modules = min(n_modules, target.n_localities)
-    run = one_run(cpu_engines(target, threads), target, n_modules, options, init=init, seed=seed)
+    n_modules = min(n_modules, problem.n_localities)
+    run = one_run(cpu_engines(problem, threads), problem, n_modules, options, init=init, seed=seed)
     assert run.P is not None
     assert run.M is not None
     average = average_module(run.P, run.M)[None]
-    return Factors(over_all_pairs(run.M, target), over_all_pairs(average, target), run.quality.loss)
+    return Factors(over_all_pairs(run.M, problem), over_all_pairs(average, problem), run.quality.loss)

@@ -73,7 +73,7 @@ def repeat_runs(analysis: Analysis, seeds: Sequence[int]) -> tuple[list[Comparis
         found += _matched(*where, i, analysis.modules, one, null=False)
     references = []
     for k in progress(range(len(analysis.null_seeds)), desc="runs on shuffled genes"):
-        target = analysis.target(analysis.null_correlations(analysis.null.members, analysis.C, k))
+        target = analysis.problem(analysis.null_correlations(analysis.null.members, analysis.C, k))
         runs = analysis.fit([(target, seed) for seed in seeds])
         best = int(np.argmin([one.loss for one in runs]))
         references.append(runs[best])
@@ -152,7 +152,7 @@ def repeat_samples(
             for i in part:
                 C = analysis.correlations(draws[i])
                 null = analysis.null_correlations(draws[i], C, i % len(references))
-                jobs += [(analysis.target(C), seeds[i]), (analysis.target(null), seeds[i])]
+                jobs += [(analysis.problem(C), seeds[i]), (analysis.problem(null), seeds[i])]
             fits = analysis.fit(jobs)
             for i, one, null_one in zip(part, fits[::2], fits[1::2], strict=True):
                 found += _matched(*where, i, analysis.modules, one, null=False)
@@ -170,7 +170,7 @@ class _Repeat:
 def _repeat(analysis: Analysis, C: sparse.csr_matrix, seeds: Sequence[int]) -> _Repeat:
     if not seeds:
         return _Repeat(mean_absolute(C), None)
-    target = analysis.target(C)
+    target = analysis.problem(C)
     runs = analysis.fit([(target, seed) for seed in seeds])
     return _Repeat(mean_absolute(C), min(runs, key=lambda one: one.loss))
 

@@ -1,4 +1,4 @@
-"""Where kernels find the rows of a batch: in the target or, of one in files larger than memory, in a copy of these rows."""
+"""Where kernels find the rows of a batch: in the problem or, of one in files larger than memory, in a copy of these rows."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
-    #: Values, columns, and where the blocks of each row start in them, (ℓ, n_blocks + 1); see :class:`Target`.
+    #: Values, columns, and where the blocks of each row start in them, (ℓ, n_blocks + 1); see :class:`Problem`.
     Layout: TypeAlias = tuple[FloatArray, IntArray, IntArray]
 
 
 class Batches:
-    """Rows of a target, a batch at a time.
+    """Rows of a problem, a batch at a time.
 
     Kernels go over blocks of columns, and in each over the rows: of files that do not fit into memory they would read small pieces
     from all over the batch, and read the batch again for each use of it. A copy takes a row in one piece, and once for all uses
     in succession, while the next row is on its way. It changes no number.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
         self._rows: IntArray | None = None
-        self._parts = _Part(target.data), _Part(target.indices)
-        self._starts = np.empty_like(target.block_starts) if target.streamed else target.block_starts
+        self._parts = _Part(problem.data), _Part(problem.indices)
+        self._starts = np.empty_like(problem.block_starts) if problem.streamed else problem.block_starts
 
     def layout(self, rows: IntArray) -> Layout:
         """The entries of some rows, and perhaps of others; good until other rows are asked for."""
-        target = self._target
-        if not target.streamed:
-            return target.data, target.indices, target.block_starts
+        problem = self._problem
+        if not problem.streamed:
+            return problem.data, problem.indices, problem.block_starts
         if self._rows is None or not np.array_equal(rows, self._rows):
             self._copy(rows)
         data, indices = (part.copy for part in self._parts)
         return data, indices, self._starts
 
     def _copy(self, rows: IntArray) -> None:
-        firsts, ends = self._target.indptr[rows], self._target.indptr[rows + 1]
+        firsts, ends = self._problem.indptr[rows], self._problem.indptr[rows + 1]
         places = np.concatenate([[0], np.cumsum(ends - firsts)])
         for part in self._parts:
             part.reserve(int(places[-1]))
@@ -54,12 +54,12 @@ class Batches:
                 if k + 1 < len(spans):
                     part.will_need(*spans[k + 1])
                 part.take(*span, int(places[k]))
-        self._starts[rows] = self._target.block_starts[rows] + (places[:-1] - firsts)[:, None]
+        self._starts[rows] = self._problem.block_starts[rows] + (places[:-1] - firsts)[:, None]
         self._rows = np.array(rows)
 
 
 class _Part:
-    """An array of a target, and copies of stretches of it.
+    """An array of a problem, and copies of stretches of it.
 
     Where it is mapped from a file and the system is told what is needed next, it reads that meanwhile, and in large pieces.
     """

@@ -11,10 +11,10 @@ from lava_sc.core.factorise.engines.cpu_kernels import raise_to
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 
-def explained(target: Target, P: FloatArray, M: FloatArray) -> FloatArray:
+def explained(problem: Problem, P: FloatArray, M: FloatArray) -> FloatArray:
     """Part of Σ C² that each module accounts for, (M,) float64.
 
     A locality's reconstruction, at the scale that suits it best, accounts for (C·Ĉ)² / ‖Ĉ‖² = ‖C‖²·cos²(C, Ĉ) of its ‖C‖². A
@@ -22,7 +22,7 @@ def explained(target: Target, P: FloatArray, M: FloatArray) -> FloatArray:
     does not matter, as it does not for the cosine of Equation 6; overestimated pairs do, through ‖Ĉ‖.
     """
     parts = np.zeros(len(M))
-    _add_explained(target.data, target.indices, target.indptr, P, M, parts)
+    _add_explained(problem.data, problem.indices, problem.indptr, P, M, parts)
     return parts
 
 

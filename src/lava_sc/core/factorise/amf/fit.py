@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.factorise.engines.protocol import Engine, EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 
 @dataclass(frozen=True)
-class Options:
+class FitOptions:
     """Arguments of a fit; the paper's are ``learning_rate=1e-3``, ``patience=100`` and ``n_refits=0`` with the others as they are here.
 
     The pilots are those of :func:`lava_sc.core.factorise.amf.successive_halving.nmf_start`.
@@ -93,10 +93,10 @@ class StoppingRule:
 
 def fit(
     engines: EngineFactory,
-    target: Target,
+    problem: Problem,
     P: FloatArray,
     M: FloatArray,
-    options: Options,
+    options: FitOptions,
     rng: np.random.Generator,
     on_epoch: Callable[[float], None] | None = None,
     record: Record | None = None,
@@ -107,7 +107,7 @@ def fit(
     ----------
     engines
         Makes the engine that computes it.
-    target
+    problem
         What to factorise.
     P, M
         Start, (ℓ, M) and (M, J′) in [0, 1]; not changed.
@@ -121,7 +121,7 @@ def fit(
         Keeps the state of the fit, and may hold one to go on from. The numbers are those of a fit that was not interrupted.
     """
     record = Record() if record is None else record
-    descent = _Descent(engines(P, M), target, options, rng)
+    descent = _Descent(engines(P, M), problem, options, rng)
     record.begin(descent)
     while not descent.ended:
         loss = descent.epoch()
@@ -138,8 +138,8 @@ def fit(
 class _Descent:
     """A fit between two epochs; see :class:`lava_sc.core.factorise.amf.record.Resumable`."""
 
-    def __init__(self, engine: Engine, target: Target, options: Options, rng: np.random.Generator) -> None:
-        self._engine, self._target, self._options, self._rng = engine, target, options, rng
+    def __init__(self, engine: Engine, problem: Problem, options: FitOptions, rng: np.random.Generator) -> None:
+        self._engine, self._problem, self._options, self._rng = engine, problem, options, rng
         self._stop = StoppingRule(options.tol, options.patience)
         self._losses: list[float] = []
 
@@ -148,7 +148,7 @@ class _Descent:
         return self._stop.met or len(self._losses) >= self._options.max_epochs
 
     def epoch(self) -> float:
-        loss = _epoch(self._engine, self._target, self._rng.permutation(self._target.n_localities), self._options)
+        loss = _epoch(self._engine, self._problem, self._rng.permutation(self._problem.n_localities), self._options)
         if not self._losses or loss < min(self._losses):
             self._engine.keep()
         self._losses.append(loss)
@@ -169,13 +169,13 @@ class _Descent:
         self._engine.restore(state.arrays)
 
 
-def _epoch(engine: Engine, target: Target, order: IntArray, options: Options) -> float:
-    loss, mae_slope = 0.0, options.gamma / target.n_pairs
+def _epoch(engine: Engine, problem: Problem, order: IntArray, options: FitOptions) -> float:
+    loss, mae_slope = 0.0, options.gamma / problem.n_pairs
     for start in range(0, len(order), options.batch_size):
         rows = order[start : start + options.batch_size]
-        weights = target.locality_weights[rows]
+        weights = problem.locality_weights[rows]
         sums = engine.row_sums(rows, options.nu)
-        batch = batch_loss(sums, weights, n_pairs=target.n_pairs, gamma=options.gamma)
+        batch = batch_loss(sums, weights, n_pairs=problem.n_pairs, gamma=options.gamma)
         engine.descend(rows, batch.slopes, nu=options.nu, mae_slope=mae_slope, learning_rate=options.learning_rate)
         loss += batch.loss
     return loss

@@ -10,10 +10,10 @@ import numpy as np
 from lava_sc.core.factorise.amf.restarts import run_many
 
 if TYPE_CHECKING:
-    from lava_sc.core.factorise.amf.fit import Options
+    from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.amf.record import Checkpoint
     from lava_sc.core.factorise.amf.run import Run
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 #: Values of γ that are tried, two to a decade.
 GAMMAS: Final = tuple(float(f"{gamma:.2g}") for gamma in np.logspace(-4, 2, 13))
@@ -27,7 +27,7 @@ class Sweep:
     Attributes
     ----------
     gammas
-        In rising order, up to the first that meets the target.
+        In rising order, up to the first that meets the problem.
     runs
         The best run with each.
     target
@@ -48,9 +48,9 @@ class Sweep:
 
 
 def sweep_gamma(
-    target: Target,
+    problem: Problem,
     n_modules: int,
-    options: Options,
+    options: FitOptions,
     *,
     rng: np.random.Generator,
     checkpoint: Checkpoint | None = None,
@@ -63,7 +63,7 @@ def sweep_gamma(
 
     Parameters
     ----------
-    target, n_modules, options
+    problem, n_modules, options
         See :func:`lava_sc.core.factorise.amf.restarts.run_many`; of each γ the best of three runs counts, from the same seeds for all.
     rng
         Draws these seeds.
@@ -84,7 +84,7 @@ def sweep_gamma(
         tried = replace(options, gamma=gamma)
         part = None if checkpoint is None else checkpoint.part(f"gamma_{gamma:g}")
         own = {"n_runs": _N_RUNS, "rng": np.random.default_rng(seed), "checkpoint": part}
-        found = run_many(target, n_modules, tried, **(how | own))
+        found = run_many(problem, n_modules, tried, **(how | own))
         if found.interrupted:
             raise KeyboardInterrupt
         gammas.append(gamma)

@@ -15,8 +15,8 @@ from lava_sc.core.factorise.problem import take_localities
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.problem import Problem
 
 _MOST_PAIRS: Final = 20_000  # that presences are fitted on
 _SWEEPS: Final = 5
@@ -39,17 +39,17 @@ def folds(n_localities: int, n_folds: int, rng: np.random.Generator) -> list[Fol
 
 
 def held_out_cosines(
-    target: Target, fold: Fold, n_modules: int, options: Options, *, init: str, seed: int
+    problem: Problem, fold: Fold, n_modules: int, options: FitOptions, *, init: str, seed: int
 ) -> FloatArray:
     """Reconstruction cosine of each held-out locality that has any correlation, (k,).
 
     Modules come from one run on the other localities; with these fixed, the presences of the held-out ones are fitted
     to the same loss. Where modules share nothing with a locality its cosine is 0.
     """
-    fitted = take_localities(target, fold.fitted)
+    fitted = take_localities(problem, fold.fitted)
     run = one_run(cpu_engines(fitted), fitted, n_modules, options, init=init, seed=seed)
     assert run.M is not None
-    left = take_localities(target, fold.held_out)
+    left = take_localities(problem, fold.held_out)
     none = np.zeros((left.n_localities, len(run.M)), dtype=np.float32)
     P = refit_presences(
         left,

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 _ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchLoss:
     """Loss of a batch and what its gradient needs.
 
     Attributes
@@ -62,7 +62,7 @@ class Quality:
     overestimation: float
 
 
-def batch_loss(sums: FloatArray, weights: FloatArray, *, n_pairs: int, gamma: float) -> Batch:
+def batch_loss(sums: FloatArray, weights: FloatArray, *, n_pairs: int, gamma: float) -> BatchLoss:
     """Loss of a batch of localities, Σ over its rows.
 
     Where Ĉ_i is all zero the cosine counts as 0 and has no slope: its direction is undefined there.
@@ -84,21 +84,21 @@ def batch_loss(sums: FloatArray, weights: FloatArray, *, n_pairs: int, gamma: fl
     a = np.divide(weights, norms, out=np.zeros_like(norms), where=norms > 0)
     b = np.divide(weights * cosine, sums[:, HH], out=np.zeros_like(norms), where=norms > 0)
     loss = main_term + gamma * float(sums[:, ABSOLUTE].sum()) / n_pairs
-    return Batch(cosine, main_term, loss, np.column_stack([a, b]).astype(np.float32))
+    return BatchLoss(cosine, main_term, loss, np.column_stack([a, b]).astype(np.float32))
 
 
-def quality(target: Target, P: FloatArray, M: FloatArray, *, nu: float, gamma: float) -> Quality:
+def quality(problem: Problem, P: FloatArray, M: FloatArray, *, nu: float, gamma: float) -> Quality:
     """Loss, reconstruction cosine and overestimation ratio over all localities."""
-    return quality_of_sums(target, *_all_row_sums(target, P, M, (nu, 1.0)), gamma=gamma)
+    return quality_of_sums(problem, *_all_row_sums(problem, P, M, (nu, 1.0)), gamma=gamma)
 
 
-def quality_of_sums(target: Target, weighted: FloatArray, plain: FloatArray, *, gamma: float) -> Quality:
+def quality_of_sums(problem: Problem, weighted: FloatArray, plain: FloatArray, *, gamma: float) -> Quality:
     """The same from the row sums of any reconstruction, (ℓ, 5) each, with the weight ν and with 1."""
     whole, unweighted = (
-        batch_loss(sums, target.locality_weights, n_pairs=target.n_pairs, gamma=gamma) for sums in (weighted, plain)
+        batch_loss(sums, problem.locality_weights, n_pairs=problem.n_pairs, gamma=gamma) for sums in (weighted, plain)
     )
     errors = plain[:, [ABSOLUTE, OVER]].sum(axis=0)
-    correlated = target.locality_weights > 0
+    correlated = problem.locality_weights > 0
     return Quality(
         loss=whole.loss,
         main_term=whole.main_term,
@@ -107,12 +107,12 @@ def quality_of_sums(target: Target, weighted: FloatArray, plain: FloatArray, *, 
     )
 
 
-def _all_row_sums(target: Target, P: FloatArray, M: FloatArray, weights: Sequence[float]) -> list[FloatArray]:
+def _all_row_sums(problem: Problem, P: FloatArray, M: FloatArray, weights: Sequence[float]) -> list[FloatArray]:
     """Those of all localities with each weight of overestimation, in one pass over the localities."""
-    rows, batches = np.arange(target.n_localities), Batches(target)
+    rows, batches = np.arange(problem.n_localities), Batches(problem)
     found: list[list[FloatArray]] = [[] for _ in weights]
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         some = rows[start : start + _ROWS_AT_ONCE]
         for parts, nu in zip(found, weights, strict=True):
-            parts.append(row_sums(target, some, P, M, nu, batches=batches))
+            parts.append(row_sums(problem, some, P, M, nu, batches=batches))
     return [np.concatenate(parts) for parts in found]

@@ -10,12 +10,12 @@ from scipy import sparse
 
 from lava_sc.core.factorise.amf.refit import Sample, refit_on, sample_pairs
 from lava_sc.core.factorise.engines.cpu_kernels import raise_to
-from lava_sc.core.factorise.problem import make_target, widen
+from lava_sc.core.factorise.problem import make_problem, widen
 from lava_sc.parallel.threads import quiet_thread_map, split
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 MOST_PAIRS: Final = 20_000  # that presences are fitted on
 _SWEEPS: Final = 5
@@ -23,7 +23,7 @@ _FIRST_STEP, _LAST_STEP = 0.2, 1e-3  # relative changes of a presence
 _MOST_ROUNDS: Final = 200
 
 
-def with_pairs_of(C: sparse.csr_matrix, modules: sparse.csr_matrix) -> tuple[Target, FloatArray]:
+def with_pairs_of(C: sparse.csr_matrix, modules: sparse.csr_matrix) -> tuple[Problem, FloatArray]:
     """What given modules are held against, and the modules (M, J′) float32, over all pairs that either has.
 
     A pair of a module that correlates nowhere counts: the module overestimates it wherever it is present.
@@ -35,14 +35,14 @@ def with_pairs_of(C: sparse.csr_matrix, modules: sparse.csr_matrix) -> tuple[Tar
     modules
         (M, J).
     """
-    target = make_target(C)
-    target = widen(target, np.union1d(target.columns, modules.indices))
-    M = sparse.csr_matrix(modules[:, target.columns], dtype=np.float32).toarray()
-    return target, np.ascontiguousarray(M)
+    problem = make_problem(C)
+    problem = widen(problem, np.union1d(problem.columns, modules.indices))
+    M = sparse.csr_matrix(modules[:, problem.columns], dtype=np.float32).toarray()
+    return problem, np.ascontiguousarray(M)
 
 
 def project_presences(
-    target: Target,
+    problem: Problem,
     M: FloatArray,
     *,
     nu: float,
@@ -60,7 +60,7 @@ def project_presences(
 
     Parameters
     ----------
-    target, M
+    problem, M
         See :func:`with_pairs_of`.
     nu, gamma
         Weights of overestimation and of the mean absolute error.
@@ -71,9 +71,9 @@ def project_presences(
     n_jobs
         Number of threads; changes no number.
     """
-    sample = Sample(target, *sample_pairs(target, most_pairs, rng, M))
+    sample = Sample(problem, *sample_pairs(problem, most_pairs, rng, M))
     how: dict[str, Any] = {"nu": nu, "gamma": gamma, "n_jobs": n_jobs}
-    none = np.zeros((target.n_localities, len(M)), dtype=np.float32)
+    none = np.zeros((problem.n_localities, len(M)), dtype=np.float32)
     alone = np.hstack([refit_on(sample, none[:, [m]], M[[m]], sweeps=1, **how) for m in range(len(M))])
     (P, losses), (P_other, others) = (_from_start(sample, start, M, **how) for start in (alone, none))
     return np.where((others < losses)[:, None], P_other, P).astype(np.float32)
@@ -85,7 +85,7 @@ def _from_start(
     """Presences (ℓ, M) and the loss of each locality (ℓ,), float64."""
     P = refit_on(sample, start, M, nu=nu, gamma=gamma, sweeps=_SWEEPS, n_jobs=n_jobs).astype(np.float64)
     layout, modules, losses = sample.layout, sample.modules(M), np.empty(len(P))
-    limits = nu * nu, gamma / sample.target.n_pairs
+    limits = nu * nu, gamma / sample.problem.n_pairs
 
     def settle(rows: IntArray) -> None:
         _settle_rows(*layout, modules, *limits, rows[0], rows[-1] + 1, P, losses)

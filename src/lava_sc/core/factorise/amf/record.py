@@ -40,7 +40,7 @@ class State:
         return _FINISHED in self.facts
 
 
-class Drawer(Protocol):
+class StateStore(Protocol):
     """Keeps the latest state of one run. It may be pickled for another process to keep states in the same place.
 
     Attributes
@@ -64,7 +64,7 @@ class Drawer(Protocol):
 class Checkpoint(Protocol):
     """Keeps the states of runs."""
 
-    def drawer(self, name: str) -> Drawer:
+    def state_store(self, name: str) -> StateStore:
         """That of one run."""
 
     def part(self, name: str) -> Checkpoint:
@@ -90,7 +90,7 @@ class Record:
         Where it is kept; ``None`` keeps nothing.
     """
 
-    def __init__(self, drawer: Drawer | None = None) -> None:
+    def __init__(self, drawer: StateStore | None = None) -> None:
         self._drawer = drawer
         self._found = None if drawer is None else drawer.read()
         facts = {} if self._found is None else self._found.facts
@@ -117,7 +117,7 @@ class Record:
     def begin(self, fit: Resumable) -> None:
         """Take up the state that was found, or put away that of a fit that begins."""
         if self._found is None:
-            self._put_away(fit)
+            self._save(fit)
         else:
             fit.restore(self._found)
             self._found = None
@@ -125,7 +125,7 @@ class Record:
     def after_epoch(self, fit: Resumable) -> None:
         """Put the state away if it is time."""
         self.n_epochs += 1
-        self._put_away(fit)
+        self._save(fit)
 
     def stop(self, fit: Resumable) -> None:
         """Put the state away in any case, and nothing after it: what becomes of a run that was stopped is not its own end."""
@@ -139,12 +139,12 @@ class Record:
         if self._drawer is not None:
             self._write(self._drawer, State({_FINISHED: run}, arrays))
 
-    def _put_away(self, fit: Resumable) -> None:
+    def _save(self, fit: Resumable) -> None:
         pause = max(LEAST_SECONDS, _TIMES_THE_COST * self._cost)
         if self._drawer is not None and time.perf_counter() - self._written >= pause:
             self._write(self._drawer, fit.state())
 
-    def _write(self, drawer: Drawer, state: State) -> None:
+    def _write(self, drawer: StateStore, state: State) -> None:
         began = time.perf_counter()
         own = {"stage": self.stage, "n_epochs": self.n_epochs, "seconds": self.seconds}
         drawer.write(State({**state.facts, **own}, state.arrays))

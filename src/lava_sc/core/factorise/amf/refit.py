@@ -15,7 +15,7 @@ from lava_sc.parallel.threads import quiet_thread_map, split
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 #: Presences that are tried: finer where they are small, since a product with a module changes by their ratio.
 GRID: Final = np.array([0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1], dtype=np.float32)
@@ -24,7 +24,7 @@ _FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def refit_presences(
-    target: Target,
+    problem: Problem,
     P: FloatArray,
     M: FloatArray,
     *,
@@ -42,7 +42,7 @@ def refit_presences(
 
     Parameters
     ----------
-    target
+    problem
         What is factorised.
     P, M
         (ℓ, M) and (M, J′) float32 in [0, 1]; not changed.
@@ -61,33 +61,33 @@ def refit_presences(
     -------
     (ℓ, M) float32.
     """
-    sample = Sample(target, *sample_pairs(target, most_pairs, rng))
+    sample = Sample(problem, *sample_pairs(problem, most_pairs, rng))
     return refit_on(sample, P, M, nu=nu, gamma=gamma, sweeps=sweeps, n_jobs=n_jobs)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some pairs of a target, from which sums over all of a locality's are estimated.
+    """Some pairs of a problem, from which sums over all of a locality's are estimated.
 
     Attributes
     ----------
-    target
+    problem
         All pairs.
     pairs
-        Columns of the target, ascending.
+        Columns of the problem, ascending.
     scales
         1 / √π of each.
     """
 
-    target: Target
+    problem: Problem
     pairs: IntArray
     scales: FloatArray
 
     @cached_property
     def layout(self) -> tuple[FloatArray, IntArray, IntArray, FloatArray, FloatArray]:
         """Correlations of these pairs by locality, the localities' weights, and the scales."""
-        part = self.target if len(self.pairs) == self.target.n_columns else restrict(self.target, self.pairs)
-        return part.data, part.indices, part.indptr, self.target.locality_weights, self.scales
+        part = self.problem if len(self.pairs) == self.problem.n_columns else restrict(self.problem, self.pairs)
+        return part.data, part.indices, part.indptr, self.problem.locality_weights, self.scales
 
     def modules(self, M: FloatArray) -> FloatArray:
         """Modules over these pairs, scaled by 1 / √π.
@@ -103,7 +103,7 @@ def refit_on(
     """The same as :func:`refit_presences`, on pairs that were drawn before."""
     layout, modules = sample.layout, sample.modules(M)
     refitted = np.array(P, dtype=np.float32, order="C")
-    limits = nu * nu, gamma / sample.target.n_pairs, sweeps
+    limits = nu * nu, gamma / sample.problem.n_pairs, sweeps
 
     def refit(rows: IntArray) -> None:
         _refit_rows(*layout, modules, GRID, *limits, rows[0], rows[-1] + 1, refitted)
@@ -113,33 +113,33 @@ def refit_on(
 
 
 def sample_pairs(
-    target: Target, most_pairs: int, rng: np.random.Generator, modules: FloatArray | None = None
+    problem: Problem, most_pairs: int, rng: np.random.Generator, modules: FloatArray | None = None
 ) -> tuple[IntArray, FloatArray]:
-    """Some columns of the target (rising), drawn so that sums over a locality can be told from them, and their scales.
+    """Some columns of the problem (rising), drawn so that sums over a locality can be told from them, and their scales.
 
     The probability π of a pair is as the root of Σ_i C_ij² / ‖C_i‖², so that no locality goes unheard; a scale is 1 / √π.
     Systematic sampling of the pairs in a random order: each is drawn with exactly its π, and as many as these add up to.
 
     Parameters
     ----------
-    target
+    problem
         Correlations.
     most_pairs
         How many to draw; all are taken where there are no more.
     rng
         Draws them.
     modules
-        (M, J′) modules that were not made from the target, and may hold pairs that correlate nowhere in it: these count like
+        (M, J′) modules that were not made from the problem, and may hold pairs that correlate nowhere in it: these count like
         further localities.
     """
-    if target.n_columns <= most_pairs:
-        return np.arange(target.n_columns), np.ones(target.n_columns, dtype=np.float32)
-    shares = _shares(target.data, target.indices, target.indptr, target.n_columns)
+    if problem.n_columns <= most_pairs:
+        return np.arange(problem.n_columns), np.ones(problem.n_columns, dtype=np.float32)
+    shares = _shares(problem.data, problem.indices, problem.indptr, problem.n_columns)
     if modules is not None:
         squares = modules.astype(np.float64) ** 2
         shares += (squares / np.maximum(squares.sum(axis=1, keepdims=True), np.finfo(float).tiny)).sum(axis=0)
     probability = _inclusion(np.sqrt(shares), most_pairs)
-    order = rng.permutation(target.n_columns)
+    order = rng.permutation(problem.n_columns)
     passed = np.minimum(np.cumsum(probability[order]), most_pairs) + rng.random()
     drawn = np.sort(order[np.diff(np.floor(passed), prepend=0) > 0])
     return drawn, (1 / np.sqrt(probability[drawn])).astype(np.float32)

@@ -17,7 +17,7 @@ from lava_sc.core.factorise.amf.record import Record
 from lava_sc.core.factorise.amf.run import keep_run, kept_run, one_run
 from lava_sc.core.factorise.engines.cpu import cpu_engines
 from lava_sc.parallel.tasks import as_finished
-from lava_sc.parallel.threads import progress, resolve_n_jobs, settled_libraries
+from lava_sc.parallel.threads import limit_blas_threads, progress, resolve_n_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.amf.record import Checkpoint, Drawer
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.amf.record import Checkpoint, StateStore
     from lava_sc.core.factorise.amf.run import Run
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 #: Number of modules, options, kind of start and seed of a run.
-Start: TypeAlias = "tuple[int, Options, str, int]"
+RunSpec: TypeAlias = "tuple[int, FitOptions, str, int]"
 #: Called with the run, the epoch (both from 0) and its loss.
 Callback = Callable[[int, int, float], object]
 
@@ -78,9 +78,9 @@ def share_threads(n_jobs: int | None, n_runs: int, n_blocks: int) -> tuple[int, 
 
 
 def run_many(
-    target: Target,
+    problem: Problem,
     n_modules: int,
-    options: Options,
+    options: FitOptions,
     *,
     init: str,
     n_runs: int,
@@ -100,7 +100,7 @@ def run_many(
 
     Parameters
     ----------
-    target, n_modules, options
+    problem, n_modules, options
         See :func:`lava_sc.core.factorise.amf.run.one_run`.
     init
         One of :data:`lava_sc.core.factorise.amf.starts.STARTS`.
@@ -124,36 +124,36 @@ def run_many(
         from workers that reach it; runs that have ended are put there in any case.
     """
     seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
-    drawers = [None if checkpoint is None else checkpoint.drawer(f"run_{k}") for k in range(n_runs)]
-    desk = _Desk(n_modules, n_runs, callback, keep_all=keep_all)
+    drawers = [None if checkpoint is None else checkpoint.state_store(f"run_{k}") for k in range(n_runs)]
+    desk = _RunCollector(n_modules, n_runs, callback, keep_all=keep_all)
     if client is not None:
         starts = [(n_modules, options, init, seed) for seed in seeds]
-        desk.collect(_at_workers(target, list(zip(starts, drawers, strict=True)), client))
+        desk.collect(_at_workers(problem, list(zip(starts, drawers, strict=True)), client))
         return desk.result()
-    side_by_side, threads = share_threads(n_jobs, n_runs, target.n_blocks)
+    side_by_side, threads = share_threads(n_jobs, n_runs, problem.n_blocks)
     if engines is not None:
         side_by_side = min(side_by_side, _ON_ONE_DEVICE)
-    engines = engines or cpu_engines(target, threads)
+    engines = engines or cpu_engines(problem, threads)
 
     def work(k: int, seed: int) -> None:
         if k == 0 or not desk.closing.is_set():  # the first run is let into its first epoch, so that there is a result
             record = Record(drawers[k])
             how: dict[str, Any] = {"init": init, "on_epoch": desk.watch(k, record.n_epochs), "record": record}
-            desk.finish(k, one_run(engines, target, n_modules, options, seed=seed, **how))
+            desk.finish(k, one_run(engines, problem, n_modules, options, seed=seed, **how))
 
-    with settled_libraries(), ThreadPoolExecutor(side_by_side) as pool:
+    with limit_blas_threads(), ThreadPoolExecutor(side_by_side) as pool:
         desk.serve([pool.submit(work, k, seed) for k, seed in enumerate(seeds)])
     return desk.result()
 
 
-def single_run(target: Target, start: Start, record: Record | None = None) -> Run:
+def single_run(problem: Problem, start: RunSpec, record: Record | None = None) -> Run:
     """One run in one thread."""
     n_modules, options, init, seed = start
-    return one_run(cpu_engines(target), target, n_modules, options, init=init, seed=seed, record=record)
+    return one_run(cpu_engines(problem), problem, n_modules, options, init=init, seed=seed, record=record)
 
 
 def _at_workers(
-    target: Target, runs: Sequence[tuple[Start, Drawer | None]], client: Client
+    problem: Problem, runs: Sequence[tuple[RunSpec, StateStore | None]], client: Client
 ) -> Generator[tuple[int, Run]]:
     """Runs at the workers of a client as they end, those first that had ended before."""
     left = []
@@ -163,7 +163,7 @@ def _at_workers(
             left.append(k)
         else:
             yield k, ended
-    tasks, names = [(target, runs[k]) for k in left], [f"run {k} with {runs[k][0][0]} modules" for k in left]
+    tasks, names = [(problem, runs[k]) for k in left], [f"run {k} with {runs[k][0][0]} modules" for k in left]
     with closing(as_finished(_run_at_worker, tasks, names, client=client)) as found:
         for i, (run, reached, failures) in found:
             k, drawer = left[i], runs[left[i]][1]
@@ -176,17 +176,17 @@ def _at_workers(
             yield k, run
 
 
-def _run_at_worker(target: Target, of: tuple[Start, Drawer | None]) -> tuple[Run, bool, list[str]]:
+def _run_at_worker(problem: Problem, of: tuple[RunSpec, StateStore | None]) -> tuple[Run, bool, list[str]]:
     """A run, whether its states could be kept from there, and what hindered the writing of some."""
     start, drawer = of
     if drawer is None or not drawer.reached():
-        return single_run(target, start), False, []
+        return single_run(problem, start), False, []
     n_before = len(drawer.failures)
-    run = single_run(target, start, Record(drawer))
+    run = single_run(problem, start, Record(drawer))
     return run, True, drawer.failures[n_before:]
 
 
-class _Desk:
+class _RunCollector:
     """Where runs report and the calling thread listens."""
 
     def __init__(self, n_modules: int, n_runs: int, callback: Callback | None, *, keep_all: bool) -> None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.amf.record import Drawer, State
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.amf.record import State, StateStore
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 _EPOCHS_BETWEEN_REFITS: Final = 30
 _FINER: Final = 0.3  # of the learning rate, once presences are refitted: a smaller step ends at a lower loss
@@ -79,9 +79,9 @@ def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def one_run(
     engines: EngineFactory,
-    target: Target,
+    problem: Problem,
     n_modules: int,
-    options: Options,
+    options: FitOptions,
     *,
     init: str,
     seed: int,
@@ -97,11 +97,11 @@ def one_run(
     if record.finished is not None:
         return _run_of(record.finished)
     rng, descents = np.random.default_rng(seed), _descents(options)
-    P, M = record.factors() or STARTS[init](target, n_modules, options, rng)
+    P, M = record.factors() or STARTS[init](problem, n_modules, options, rng)
     for stage in range(record.stage, len(descents)):
         if stage > record.stage:
-            P, record.stage = refit_presences(target, P, M, nu=options.nu, gamma=options.gamma, rng=rng), stage
-        found = fit(engines, target, P, M, descents[stage], rng, on_epoch, record)
+            P, record.stage = refit_presences(problem, P, M, nu=options.nu, gamma=options.gamma, rng=rng), stage
+        found = fit(engines, problem, P, M, descents[stage], rng, on_epoch, record)
         P, M = found.P, found.M
     P, M = canonical(P, M)
     run = Run(
@@ -109,7 +109,7 @@ def one_run(
         P,
         M,
         len(M),
-        quality(target, P, M, nu=options.nu, gamma=options.gamma),
+        quality(problem, P, M, nu=options.nu, gamma=options.gamma),
         co_presence(P),
         sum(descent.max_epochs for descent in descents[:-1]) + len(found.losses),
         found.converged,
@@ -119,7 +119,7 @@ def one_run(
     return run
 
 
-def _descents(options: Options) -> list[Options]:
+def _descents(options: FitOptions) -> list[FitOptions]:
     """A fit of some epochs before each time that presences are refitted, and the one that ends the run."""
     warming = replace(options, max_epochs=_EPOCHS_BETWEEN_REFITS, patience=_EPOCHS_BETWEEN_REFITS + 1)
     n_refits = min(options.n_refits, (options.max_epochs - 1) // _EPOCHS_BETWEEN_REFITS)
@@ -131,13 +131,13 @@ def _descents(options: Options) -> list[Options]:
     return [warming] * n_refits + [finishing]
 
 
-def kept_run(drawer: Drawer) -> Run | None:
+def kept_run(drawer: StateStore) -> Run | None:
     """A run that has ended, ``None`` if it has not."""
     state = drawer.read()
     return _run_of(state) if state is not None and state.finished else None
 
 
-def keep_run(drawer: Drawer, run: Run) -> None:
+def keep_run(drawer: StateStore, run: Run) -> None:
     """Put away a run that has ended elsewhere."""
     Record(drawer).finish(*_parts_of(run))
 

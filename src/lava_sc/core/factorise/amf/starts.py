@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.problem import Problem
 
-    #: From a target, the number of modules M, the options of the fit and a generator to P (ℓ, M) and M (M, J′).
-    Start: TypeAlias = Callable[[Target, int, Options, np.random.Generator], tuple[FloatArray, FloatArray]]
+    #: From a problem, the number of modules M, the options of the fit and a generator to P (ℓ, M) and M (M, J′).
+    Start: TypeAlias = Callable[[Problem, int, FitOptions, np.random.Generator], tuple[FloatArray, FloatArray]]
 
 _OWN_PRESENCE: Final = 0.9
 _OTHER_PRESENCE: Final = 0.5  # times the cosine: leaves other clusters' modules room to be co-present
 
 
 def random_start(
-    target: Target, n_modules: int, options: Options, rng: np.random.Generator
+    problem: Problem, n_modules: int, options: FitOptions, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Uniform in [0, 1), as the paper's behaviour suggests (it does not state its start)."""
     del options
-    P = rng.random((target.n_localities, n_modules), dtype=np.float32)
-    M = rng.random((n_modules, target.n_columns), dtype=np.float32)
+    P = rng.random((problem.n_localities, n_modules), dtype=np.float32)
+    M = rng.random((n_modules, problem.n_columns), dtype=np.float32)
     return P, M
 
 
 def kmeans_start(
-    target: Target, n_modules: int, options: Options, rng: np.random.Generator
+    problem: Problem, n_modules: int, options: FitOptions, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Spherical k-means of the localities: modules are the cluster means, presences high for the own cluster.
 
@@ -46,12 +46,12 @@ def kmeans_start(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.preprocessing import normalize
 
-    correlated = np.flatnonzero(target.locality_weights > 0)
-    P, M = random_start(target, n_modules, options, rng)
+    correlated = np.flatnonzero(problem.locality_weights > 0)
+    P, M = random_start(problem, n_modules, options, rng)
     k = min(n_modules, len(correlated))
     if k == 0:
         return P, M
-    C = target.absolute()[correlated]
+    C = problem.absolute()[correlated]
     rows = normalize(C)
     # With fewer distinct localities than modules, the modules left over start at random
     with warnings.catch_warnings(), libraries().limit(limits=1):

@@ -17,8 +17,8 @@ from lava_sc.core.factorise.problem import restrict
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
-    from lava_sc.core.factorise.amf.fit import Options
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.problem import Problem
 
 MOST_PAIRS: Final = 6_000
 _EPOCHS: Final = 15
@@ -28,7 +28,7 @@ _POWER: Final = 0.75
 
 
 def nmf_start(
-    target: Target, n_modules: int, options: Options, rng: np.random.Generator
+    problem: Problem, n_modules: int, options: FitOptions, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """The best of several short fits (eight by default) that begin at non-negative matrix factorisations.
 
@@ -39,18 +39,18 @@ def nmf_start(
     -------
     P (ℓ, M) and M (M, J′) float32 in [0, 1].
     """
-    pairs, _ = sample_pairs(target, MOST_PAIRS, rng)
-    part = target if len(pairs) == target.n_columns else restrict(target, pairs)
+    pairs, _ = sample_pairs(problem, MOST_PAIRS, rng)
+    part = problem if len(pairs) == problem.n_columns else restrict(problem, pairs)
     pilots = [factorised(part, n_modules, rng) for _ in range(options.n_pilots)]
     while len(pilots) > 1:
         pilots = [_fitted(part, P, M, options, rng) for P, M in pilots]
         losses = [quality(part, P, M, nu=options.nu, gamma=options.gamma).loss for P, M in pilots]
         pilots = [pilots[k] for k in np.argsort(losses, kind="stable")[: len(pilots) // 2]]
     P, M = pilots[0]
-    return P, (M if part is target else _extended(target, P, M, pairs))
+    return P, (M if part is problem else _extended(problem, P, M, pairs))
 
 
-def factorised(target: Target, n_modules: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def factorised(problem: Problem, n_modules: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Non-negative matrix factorisation of |C| from a random start, scaled to presences and modules.
 
     Localities are divided by the power 3/4 of their norm: with 1/2 squared errors would add up as the terms of Equation 6
@@ -59,12 +59,12 @@ def factorised(target: Target, n_modules: int, rng: np.random.Generator) -> tupl
     from sklearn.decomposition import NMF
 
     seed = int(rng.integers(2**31))
-    P = np.zeros((target.n_localities, n_modules), dtype=np.float32)
-    C = target.absolute()
+    P = np.zeros((problem.n_localities, n_modules), dtype=np.float32)
+    C = problem.absolute()
     norms = np.sqrt(np.asarray(C.multiply(C).sum(axis=1), dtype=np.float64).ravel())
     correlated = np.flatnonzero(norms)
     if len(correlated) == 0:
-        return P, np.zeros((n_modules, target.n_columns), dtype=np.float32)
+        return P, np.zeros((n_modules, problem.n_columns), dtype=np.float32)
     scales = norms[correlated] ** _POWER
     scaled = sparse.csr_matrix(sparse.diags(1 / scales) @ C[correlated], dtype=np.float32)
     # Without a tolerance it does not warn that it has not converged, which it need not
@@ -78,7 +78,7 @@ def factorised(target: Target, n_modules: int, rng: np.random.Generator) -> tupl
 
 
 def _fitted(
-    part: Target, P: FloatArray, M: FloatArray, options: Options, rng: np.random.Generator
+    part: Problem, P: FloatArray, M: FloatArray, options: FitOptions, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """After some epochs, and with the presences that suit these modules."""
     short = replace(options, learning_rate=_LEARNING_RATE, max_epochs=_EPOCHS, patience=_EPOCHS + 1)
@@ -86,12 +86,12 @@ def _fitted(
     return refit_presences(part, found.P, found.M, nu=options.nu, gamma=options.gamma, rng=rng), found.M
 
 
-def _extended(target: Target, P: FloatArray, M: FloatArray, pairs: IntArray) -> FloatArray:
+def _extended(problem: Problem, P: FloatArray, M: FloatArray, pairs: IntArray) -> FloatArray:
     """Modules over all pairs: where they are not known, least squares over the localities that each dominates."""
     strongest = np.where(P.max(axis=1, keepdims=True) > P, 0, P)
     energy = np.maximum((strongest**2).sum(axis=0), np.finfo(np.float32).tiny)
-    sums = np.zeros((P.shape[1], target.n_columns), dtype=np.float32)
-    _add_rows(target.data, target.indices, target.indptr, strongest / energy, sums)
+    sums = np.zeros((P.shape[1], problem.n_columns), dtype=np.float32)
+    _add_rows(problem.data, problem.indices, problem.indptr, strongest / energy, sums)
     extended: FloatArray = np.clip(sums, 0, 1)
     extended[:, pairs] = M
     return extended

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 
-def accelerator_engines(target: Target, device: str, *, memory: int | None = None) -> EngineFactory:
-    """Engines that factorise a target on a device of torch. The target lies there once for all of them.
+def accelerator_engines(problem: Problem, device: str, *, memory: int | None = None) -> EngineFactory:
+    """Engines that factorise a problem on a device of torch. The problem lies there once for all of them.
 
-    Beside the target, a run takes four times M on the device, for M, its two moments and the copy that is kept, and room
+    Beside the problem, a run takes four times M on the device, for M, its two moments and the copy that is kept, and room
     to work in.
 
     Parameters
     ----------
-    target
+    problem
         What to factorise.
     device
         As :func:`lava_sc.parallel.device.resolve_device` gives it. ``"cpu"`` works too, though :func:`lava_sc.core.factorise.engines.cpu.cpu_engines` is much
@@ -29,8 +29,8 @@ def accelerator_engines(target: Target, device: str, *, memory: int | None = Non
     Raises
     ------
     MemoryError
-        If the device has too little memory for the target, or, when an engine is made or used, for a run.
+        If the device has too little memory for the problem, or, when an engine is made or used, for a run.
     """
     from lava_sc.core.factorise.engines.torch_engine import torch_engines
 
-    return torch_engines(target, device, memory=memory)
+    return torch_engines(problem, device, memory=memory)

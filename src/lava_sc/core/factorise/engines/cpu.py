@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.factorise.amf.batches import Layout
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
     OverBlocks = Callable[[Callable[[int, int], None]], None]
 
 
-def cpu_engines(target: Target, n_threads: int = 1) -> EngineFactory:
-    """Engines that factorise a target on the CPU.
+def cpu_engines(problem: Problem, n_threads: int = 1) -> EngineFactory:
+    """Engines that factorise a problem on the CPU.
 
     Parameters
     ----------
-    target
+    problem
         What to factorise.
     n_threads
         Threads of each engine; changes no number.
     """
-    n_threads = max(1, min(n_threads, target.n_blocks))
-    return lambda P, M: _CpuEngine(target, P, M, n_threads)
+    n_threads = max(1, min(n_threads, problem.n_blocks))
+    return lambda P, M: _CpuEngine(problem, P, M, n_threads)
 
 
 def row_sums(
-    target: Target, rows: IntArray, P: FloatArray, M: FloatArray, nu: float, *, batches: Batches | None = None
+    problem: Problem, rows: IntArray, P: FloatArray, M: FloatArray, nu: float, *, batches: Batches | None = None
 ) -> FloatArray:
     """As :meth:`lava_sc.core.factorise.engines.protocol.Engine.row_sums`, for any P and M (float32, C-contiguous).
 
-    ``batches`` are those of the target, for calls with the same rows in succession.
+    ``batches`` are those of the problem, for calls with the same rows in succession.
     """
-    batches = Batches(target) if batches is None else batches
-    return _row_sums(batches.layout(rows), rows, P, M, nu, lambda work: work(0, target.n_blocks))
+    batches = Batches(problem) if batches is None else batches
+    return _row_sums(batches.layout(rows), rows, P, M, nu, lambda work: work(0, problem.n_blocks))
 
 
 def _row_sums(
@@ -61,14 +61,14 @@ def _row_sums(
 class _CpuEngine:
     """See :class:`lava_sc.core.factorise.engines.protocol.Engine`."""
 
-    def __init__(self, target: Target, P: FloatArray, M: FloatArray, n_threads: int) -> None:
-        self._target, self._batches = target, Batches(target)
+    def __init__(self, problem: Problem, P: FloatArray, M: FloatArray, n_threads: int) -> None:
+        self._problem, self._batches = problem, Batches(problem)
         self._P, self._M = (np.array(start, dtype=np.float32, order="C") for start in (P, M))
         self._kept = self._P.copy(), self._M.copy()
         self._moments_P = np.zeros_like(self._P), np.zeros_like(self._P)
         self._moments_M = np.zeros_like(self._M), np.zeros_like(self._M)
         self._n_steps = 0
-        edges = np.linspace(0, target.n_blocks, n_threads + 1).round().astype(int)
+        edges = np.linspace(0, problem.n_blocks, n_threads + 1).round().astype(int)
         self._ranges = list(pairwise(edges))
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
 
@@ -79,7 +79,7 @@ class _CpuEngine:
         self._n_steps += 1
         corrections = 1 - BETA1**self._n_steps, np.sqrt(1 - BETA2**self._n_steps)
         steps = np.array([learning_rate / corrections[0], corrections[1]], dtype=np.float32)
-        parts = np.empty((self._target.n_blocks, len(rows), self._P.shape[1]))
+        parts = np.empty((self._problem.n_blocks, len(rows), self._P.shape[1]))
         layout = self._batches.layout(rows)
         state = self._P, self._M, *self._moments_M, nu, np.float32(mae_slope), steps
         self._over_blocks(lambda first, last: descend_blocks(*layout, rows, slopes, *state, first, last, parts))
@@ -110,6 +110,6 @@ class _CpuEngine:
 
     def _over_blocks(self, work: Callable[[int, int], None]) -> None:
         if self._pool is None:
-            work(0, self._target.n_blocks)
+            work(0, self._problem.n_blocks)
         else:
             list(self._pool.map(lambda span: work(*span), self._ranges))

@@ -12,11 +12,11 @@ import torch
 from lava_sc._logging import logger
 from lava_sc.core.factorise.engines.protocol import BETA1, BETA2, FACTORS, N_STEPS, N_SUMS
 from lava_sc.core.factorise.engines.torch_kernels import (
-    DeviceTarget,
+    AdamStep,
+    DeviceProblem,
     Moving,
     PlainKernels,
     Rows,
-    Step,
     adam,
     sums_device,
 )
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.factorise.engines.protocol import EngineFactory
     from lava_sc.core.factorise.engines.torch_kernels import Kernels
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
     Work = Callable[[Kernels, int, int], torch.Tensor]
 
 _REMEDY: Final = "pass device='cpu', a smaller batch_size, or fewer modules"
 
 
-def torch_engines(target: Target, device: str, *, memory: int | None = None) -> EngineFactory:
+def torch_engines(problem: Problem, device: str, *, memory: int | None = None) -> EngineFactory:
     """See :func:`lava_sc.core.factorise.engines.accelerator.accelerator_engines`."""
     with too_little_memory(device, _REMEDY, "the correlations"):
-        chunks = _Chunks(target, torch.device(device), memory)
+        chunks = _Chunks(problem, torch.device(device), memory)
 
     def engine(P: FloatArray, M: FloatArray) -> _TorchEngine:
         with too_little_memory(device, _REMEDY, "the modules and the moments of their optimiser"):
@@ -75,7 +75,7 @@ class _TorchEngine:
         self._n_steps += 1
         size, correction = float(learning_rate) / (1 - BETA1**self._n_steps), math.sqrt(1 - BETA2**self._n_steps)
         on_device = torch.tensor(slopes, dtype=torch.float32, device=self._chunks.device)
-        step = Step(on_device, float(nu * nu), float(mae_slope), size, correction)
+        step = AdamStep(on_device, float(nu * nu), float(mae_slope), size, correction)
         batch, P, n_modules = self._chunks.rows(rows), self._P.values, len(self._M.values)
         gradient = torch.zeros_like(P)
         g_P = self._chunks.total(
@@ -111,13 +111,13 @@ class _TorchEngine:
 
 
 class _Chunks:
-    """The target on the device, shared by runs, and work on it chunk by chunk."""
+    """The problem on the device, shared by runs, and work on it chunk by chunk."""
 
-    def __init__(self, target: Target, device: torch.device, memory: int | None) -> None:
-        self.device, self.n_columns = device, target.n_columns
-        data = torch.tensor(target.data, dtype=torch.float32, device=device).abs_()
-        indices = torch.tensor(target.indices, dtype=torch.int32, device=device)
-        on_device = DeviceTarget(data, indices, target.block_starts, target.n_columns)
+    def __init__(self, problem: Problem, device: torch.device, memory: int | None) -> None:
+        self.device, self.n_columns = device, problem.n_columns
+        data = torch.tensor(problem.data, dtype=torch.float32, device=device).abs_()
+        indices = torch.tensor(problem.indices, dtype=torch.int32, device=device)
+        on_device = DeviceProblem(data, indices, problem.block_starts, problem.n_columns)
         self._n_blocks, self.n_padded = on_device.n_blocks, on_device.n_blocks * BLOCK
         self._plain: Kernels = PlainKernels(on_device)
         self._kernels = _fused(on_device) or self._plain
@@ -168,16 +168,16 @@ def _to_device(start: FloatArray, width: int, device: torch.device) -> torch.Ten
     return found
 
 
-def _fused(target: DeviceTarget) -> Kernels | None:
+def _fused(problem: DeviceProblem) -> Kernels | None:
     """Fused kernels, where there are any."""
-    if not _can_fuse(target.data.device):
+    if not _can_fuse(problem.data.device):
         return None
     try:
         from lava_sc.core.factorise.engines.triton_kernels import TritonKernels
     except ImportError as error:
-        _warn_of_slower(target.data.device, error)
+        _warn_of_slower(problem.data.device, error)
         return None
-    return TritonKernels(target)
+    return TritonKernels(problem)
 
 
 def _can_fuse(device: torch.device) -> bool:

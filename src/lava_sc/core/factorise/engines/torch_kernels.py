@@ -25,8 +25,8 @@ _BYTES_PER_MODULE_ENTRY: Final = 8
 
 
 @dataclass(frozen=True)
-class DeviceTarget:
-    """A target on a device.
+class DeviceProblem:
+    """A problem on a device.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Rows(NamedTuple):
     device: torch.Tensor
 
 
-class Step(NamedTuple):
+class AdamStep(NamedTuple):
     """A step of Adam along the gradient of a batch's loss, see :meth:`lava_sc.core.factorise.engines.protocol.Engine.descend`.
 
     Attributes
@@ -93,7 +93,7 @@ class Kernels(Protocol):
     def sums(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: torch.Tensor, nu2: float) -> torch.Tensor:
         """Row sums of the chunk, (B, 5) float64."""
 
-    def descend(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: Moving, step: Step) -> torch.Tensor:
+    def descend(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: Moving, step: AdamStep) -> torch.Tensor:
         """One step of Adam on the chunk of M; returns its part of the gradient of the batch's presences, (B, M) float64.
 
         If it runs out of memory, nothing has changed.
@@ -103,8 +103,8 @@ class Kernels(Protocol):
 class PlainKernels:
     """:class:`Kernels` by operations of torch."""
 
-    def __init__(self, target: DeviceTarget) -> None:
-        self._target = target
+    def __init__(self, problem: DeviceProblem) -> None:
+        self._problem = problem
 
     def bytes_per_column(self, n_rows: int, n_modules: int) -> int:
         """See :class:`Kernels`."""
@@ -112,7 +112,7 @@ class PlainKernels:
 
     def sums(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: torch.Tensor, nu2: float) -> torch.Tensor:
         """See :class:`Kernels`."""
-        c = _dense_rows(self._target, rows, first, last)
+        c = _dense_rows(self._problem, rows, first, last)
         hat = _reconstruct(P[rows.device], M[:, first * BLOCK : last * BLOCK])
         error = hat - c
         w2 = _mask(error, nu2)
@@ -120,12 +120,12 @@ class PlainKernels:
         parts += [_by_block(error.abs()), _by_block(error.clamp_(min=0))]
         return total(torch.stack(parts, dim=1), dim=2)
 
-    def descend(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: Moving, step: Step) -> torch.Tensor:
+    def descend(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: Moving, step: AdamStep) -> torch.Tensor:
         """See :class:`Kernels`."""
         chunk = Moving(*(array[:, first * BLOCK : last * BLOCK] for array in M))
         presences, modules = P[rows.device], chunk.values
         hat = _reconstruct(presences, modules)
-        g = _slope(_dense_rows(self._target, rows, first, last), hat, step)
+        g = _slope(_dense_rows(self._problem, rows, first, last), hat, step)
         product, own = torch.empty_like(hat), torch.empty_like(hat)
         g_M = torch.empty(modules.shape, dtype=modules.dtype, device=modules.device)
         parts = torch.empty((len(g), len(modules), last - first), dtype=hat.dtype, device=hat.device)
@@ -143,7 +143,7 @@ class PlainKernels:
         return g_P
 
 
-def adam(moving: Moving, gradient: torch.Tensor, step: Step) -> None:
+def adam(moving: Moving, gradient: torch.Tensor, step: AdamStep) -> None:
     """One step of Adam in place, then clamping to [0, 1].
 
     Takes no memory but the gradient's, which is overwritten: so it cannot stop half-way for want of it.
@@ -165,20 +165,20 @@ def total(parts: torch.Tensor, dim: int) -> torch.Tensor:
     return parts.to(sums_device(parts.device)).sum(dim=dim, dtype=torch.float64)
 
 
-def _dense_rows(target: DeviceTarget, rows: Rows, first: int, last: int) -> torch.Tensor:
+def _dense_rows(problem: DeviceProblem, rows: Rows, first: int, last: int) -> torch.Tensor:
     """|C| of some localities in a chunk of columns, (B, columns)."""
-    width, device = (last - first) * BLOCK, target.data.device
-    starts = target.block_starts[rows.host, first]
-    lengths = target.block_starts[rows.host, last] - starts
+    width, device = (last - first) * BLOCK, problem.data.device
+    starts = problem.block_starts[rows.host, first]
+    lengths = problem.block_starts[rows.host, last] - starts
     # From the position of an entry among those of the chunk to its position in the data
     shifts = starts - (np.cumsum(lengths) - lengths)
     repeats, shift = torch.tensor(np.stack([lengths, shifts]), device=device)
     # The size is known here, so the device need not be waited for
     row = torch.repeat_interleave(repeats, output_size=int(lengths.sum()))
     entry = shift[row].add_(torch.arange(len(row), device=device))
-    position = row.mul_(width).add_(target.indices[entry]).sub_(first * BLOCK)
+    position = row.mul_(width).add_(problem.indices[entry]).sub_(first * BLOCK)
     c = torch.zeros(len(starts) * width, dtype=torch.float32, device=device)
-    c[position] = target.data[entry]
+    c[position] = problem.data[entry]
     return c.view(-1, width)
 
 
@@ -196,7 +196,7 @@ def _mask(error: torch.Tensor, nu2: float) -> torch.Tensor:
     return torch.ones_like(error).masked_fill_(error > 0, nu2)
 
 
-def _slope(c: torch.Tensor, hat: torch.Tensor, step: Step) -> torch.Tensor:
+def _slope(c: torch.Tensor, hat: torch.Tensor, step: AdamStep) -> torch.Tensor:
     """∂loss/∂Ĉ; the mask w is a constant."""
     error = hat - c
     a, b = step.slopes[:, 0, None], step.slopes[:, 1, None]

@@ -18,7 +18,7 @@ from lava_sc.core.factorise.engines.torch_kernels import total
 from lava_sc.core.factorise.problem import BLOCK
 
 if TYPE_CHECKING:
-    from lava_sc.core.factorise.engines.torch_kernels import DeviceTarget, Moving, Rows, Step
+    from lava_sc.core.factorise.engines.torch_kernels import AdamStep, DeviceProblem, Moving, Rows
 
 # As many programs as registers allow, a tile no larger than they hold (ptxas: about 100 a thread, none spilled)
 _TILE_ENTRIES: Final = 1024
@@ -30,9 +30,9 @@ _ROWS_PER_PROGRAM: Final = 16
 class TritonKernels:
     """:class:`lava_sc.core.factorise.engines.torch_kernels.Kernels` for CUDA."""
 
-    def __init__(self, target: DeviceTarget) -> None:
-        self._data, self._indices = target.data, target.indices
-        self._starts = torch.tensor(target.block_starts, device=target.data.device)
+    def __init__(self, problem: DeviceProblem) -> None:
+        self._data, self._indices = problem.data, problem.indices
+        self._starts = torch.tensor(problem.block_starts, device=problem.data.device)
 
     def bytes_per_column(self, n_rows: int, n_modules: int) -> int:
         """See :class:`lava_sc.core.factorise.engines.torch_kernels.Kernels`."""
@@ -52,7 +52,7 @@ class TritonKernels:
         )
         return total(parts, dim=0)
 
-    def descend(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: Moving, step: Step) -> torch.Tensor:
+    def descend(self, rows: Rows, first: int, last: int, P: torch.Tensor, M: Moving, step: AdamStep) -> torch.Tensor:
         """See :class:`lava_sc.core.factorise.engines.torch_kernels.Kernels`."""
         n_rows, n_modules, shape = len(rows.device), len(M.values), _shape(len(M.values))
         n_tiles = (last - first) * BLOCK // shape["COLUMNS"]

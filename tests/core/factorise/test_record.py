@@ -11,28 +11,28 @@ import pytest
 from scipy import sparse
 
 from lava_sc.core.factorise.amf import record as record_module
-from lava_sc.core.factorise.amf.fit import Options, Stop
+from lava_sc.core.factorise.amf.fit import FitOptions, Stop
 from lava_sc.core.factorise.amf.record import Record, State
 from lava_sc.core.factorise.amf.run import one_run
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import digest, make_target
+from lava_sc.core.factorise.problem import digest, make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lava_sc.core.factorise.amf.run import Run
     from lava_sc.core.factorise.engines.protocol import EngineFactory
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
-OPTIONS = Options(max_epochs=70, tol=0.02, patience=25, batch_size=5, n_refits=2)
+OPTIONS = FitOptions(max_epochs=70, tol=0.02, patience=25, batch_size=5, n_refits=2)
 
 
 class Killed(Exception):  # noqa: N818 - no error
     """Stands for the end of the process."""
 
 
-class Desk:
+class RunCollector:
     """Keeps copies, as a file does, and ends the process after some writes."""
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ def correlations(seed: int = 0) -> sparse.csr_matrix:
     return sparse.csr_matrix(np.where(rng.random(C.shape) < 0.7, C, 0).astype(np.float32))
 
 
-def cpu(target: Target) -> EngineFactory:
-    return cpu_engines(target)
+def cpu(problem: Problem) -> EngineFactory:
+    return cpu_engines(problem)
 
 
-def run(engines: Callable[[Target], EngineFactory], desk: Desk | None = None, **how: Any) -> Run:
-    target = make_target(correlations())
+def run(engines: Callable[[Problem], EngineFactory], desk: RunCollector | None = None, **how: Any) -> Run:
+    problem = make_problem(correlations())
     options = how.pop("options", OPTIONS)
-    return one_run(engines(target), target, 3, options, record=Record(desk), **({"init": "nmf", "seed": 3} | how))
+    return one_run(engines(problem), problem, 3, options, record=Record(desk), **({"init": "nmf", "seed": 3} | how))
 
 
 def assert_same(found: Run, expected: Run) -> None:
@@ -84,11 +84,11 @@ def assert_same(found: Run, expected: Run) -> None:
 def test_a_run_goes_on_from_wherever_it_ended() -> None:
     """Before the first epoch, within each fit, at both ends of each search of presences, and when it is done."""
     unbroken = run(cpu)
-    whole = Desk()
+    whole = RunCollector()
     assert_same(run(cpu, whole), unbroken)
     assert whole.n_writes == unbroken.n_epochs + 3 + 1  # 3 fits begin, one result
     for last in (1, 2, 17, 31, 32, 33, 50, 62, 63, 64, whole.n_writes - 1, whole.n_writes):
-        desk = Desk()
+        desk = RunCollector()
         desk.last = last
         with pytest.raises(Killed):
             run(cpu, desk)
@@ -99,11 +99,11 @@ def test_a_run_goes_on_from_wherever_it_ended() -> None:
 def test_a_run_on_an_accelerator_goes_on() -> None:
     pytest.importorskip("torch")
 
-    def engines(target: Target) -> EngineFactory:
-        return accelerator_engines(target, "cpu")
+    def engines(problem: Problem) -> EngineFactory:
+        return accelerator_engines(problem, "cpu")
 
     options = replace(OPTIONS, max_epochs=8, n_refits=0)
-    unbroken, desk = run(engines, init="random", options=options), Desk()
+    unbroken, desk = run(engines, init="random", options=options), RunCollector()
     desk.last = 5
     with pytest.raises(Killed):
         run(engines, desk, init="random", options=options)
@@ -111,7 +111,7 @@ def test_a_run_on_an_accelerator_goes_on() -> None:
 
 
 def test_a_run_that_ends_again_and_again() -> None:
-    unbroken, desk, ends = run(cpu), Desk(), 0
+    unbroken, desk, ends = run(cpu), RunCollector(), 0
     while ends < 30:
         desk.last = desk.n_writes + 7
         try:
@@ -126,7 +126,7 @@ def test_a_run_that_ends_again_and_again() -> None:
 
 def test_what_follows_a_stop_is_not_taken_for_the_run() -> None:
     """A run that is stopped while warming up still has its presences refitted, so that there is a result."""
-    unbroken, desk, epochs = run(cpu), Desk(), []
+    unbroken, desk, epochs = run(cpu), RunCollector(), []
 
     def on_epoch(loss: float) -> None:
         epochs.append(loss)
@@ -147,7 +147,7 @@ def test_states_are_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(record_module, "_TIMES_THE_COST", 50.0)
     written: list[float] = []
 
-    class Slow(Desk):
+    class Slow(RunCollector):
         def write(self, state: State) -> None:
             super().write(state)
             written.append(now[0])
@@ -169,12 +169,12 @@ def test_states_are_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_digest_tells_targets_apart() -> None:
     C = correlations()
-    same = digest(make_target(C))
+    same = digest(make_problem(C))
     wide = sparse.csr_matrix((C.data, C.indices.astype(np.int64), C.indptr.astype(np.int64)), shape=C.shape)
-    assert digest(make_target(wide)) == same
+    assert digest(make_problem(wide)) == same
     changed = C.copy()
     changed.data[5] += 1e-3
     moved = sparse.csr_matrix((C.data, C.indices + 1, C.indptr), shape=(14, 1501))
     more = sparse.csr_matrix((C.data, C.indices, C.indptr), shape=(14, 1501))
-    others = [digest(make_target(other)) for other in (changed, moved, more, C[:13])]
+    others = [digest(make_problem(other)) for other in (changed, moved, more, C[:13])]
     assert len({same, *others}) == 5

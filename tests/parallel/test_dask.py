@@ -35,7 +35,7 @@ from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.partial import Covariate
 from lava_sc.io import backends, sources
 from lava_sc.io.blocks import InMemory, n_bytes
-from lava_sc.parallel.tasks import resolve_client, spread
+from lava_sc.parallel.tasks import map_tasks, resolve_client
 from lava_sc.parallel.workers import ClusterError
 from lava_sc.stored.fields import load
 
@@ -310,7 +310,7 @@ def test_a_task_that_kills_its_workers_is_named(
 ) -> None:
     """Alone, since Dask suspects every task that the worker had been given."""
     monkeypatch.setattr(healing_client.cluster.scheduler, "allowed_failures", 0)
-    found = spread(die, [(None, 3)], ["run 3"], n_jobs=None, client=healing_client)
+    found = map_tasks(die, [(None, 3)], ["run 3"], n_jobs=None, client=healing_client)
     with pytest.raises(
         ClusterError,
         match=r"^Found workers that died over run 3, as many as the scheduler allows \(1\), expected .* memory, .*\.$",
@@ -339,7 +339,7 @@ def test_a_cluster_that_is_gone(adata: AnnData) -> None:
 
 def test_results_come_in_order_and_few_are_under_way(client: distributed.Client) -> None:
     tasks = [(2, k) for k in range(50)]
-    found = spread(operator.pow, tasks, [str(k) for k in range(50)], n_jobs=None, client=client)
+    found = map_tasks(operator.pow, tasks, [str(k) for k in range(50)], n_jobs=None, client=client)
     assert next(found) == 1
     assert sum(key.startswith("lava_sc-pow") for key in client.cluster.scheduler.tasks) <= 10
     assert list(found) == [2**k for k in range(1, 50)]
@@ -348,7 +348,7 @@ def test_results_come_in_order_and_few_are_under_way(client: distributed.Client)
 def test_an_error_comes_out_with_its_task(client: distributed.Client) -> None:
     tasks = [(12, 4), (12, 0), (12, 3)]
     with pytest.raises(ZeroDivisionError) as raised:
-        list(spread(operator.floordiv, tasks, ["run 0", "run 1", "run 2"], n_jobs=None, client=client))
+        list(map_tasks(operator.floordiv, tasks, ["run 0", "run 1", "run 2"], n_jobs=None, client=client))
     assert raised.value.__notes__ == ["This was in run 1."]
 
 
@@ -421,7 +421,7 @@ def test_what_is_shared_is_sent_once_and_let_go_of(client: distributed.Client, m
     names = ["", "", ""]
     for _ in range(3):
         tasks = [(shared, 1), (other, 2), (shared, 3)]
-        assert list(spread(product, tasks, names, n_jobs=None, client=client)) == [7, 16, 21]
+        assert list(map_tasks(product, tasks, names, n_jobs=None, client=client)) == [7, 16, 21]
         del tasks
     assert [one.number for one in watched.sent] == [7, 8]
     assert sum(key.startswith("Shared") for key in client.cluster.scheduler.tasks) == 2
@@ -530,8 +530,8 @@ def test_what_workers_do_not_reach_is_sent(
     with caplog.at_level("INFO", logger="lava_sc"):
         for _ in range(2):
             tasks = [(shared, k) for k in range(5)]
-            assert list(spread(product, tasks, [""] * 5, n_jobs=None, client=client)) == [0, 7, 14, 21, 28]
-    assert [type(one).__name__ for one in watched.sent] == ["Reference", "Shared"]
+            assert list(map_tasks(product, tasks, [""] * 5, n_jobs=None, client=client)) == [0, 7, 14, 21, 28]
+    assert [type(one).__name__ for one in watched.sent] == ["WorkerReference", "Shared"]
     assert [one.message for one in caplog.records if one.name == "lava_sc"] == [
         "sending workers what they cannot read themselves ([Errno 2] No such file: 'C.zarr')"
     ]
@@ -539,7 +539,7 @@ def test_what_workers_do_not_reach_is_sent(
     shared = Shared(7)
     shared.origin = functools.partial(read_at, some, 7)  # one of three reaches it
     tasks = [(shared, k) for k in range(5)]
-    assert list(spread(product, tasks, [""] * 5, n_jobs=None, client=client)) == [0, 7, 14, 21, 28]
+    assert list(map_tasks(product, tasks, [""] * 5, n_jobs=None, client=client)) == [0, 7, 14, 21, 28]
 
 
 # checkpoints

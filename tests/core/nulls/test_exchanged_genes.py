@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from lava_sc.core.nulls.exchanged_genes import Levels, against_random, exchanges, levels_of, ranked_by_level
+from lava_sc.core.nulls.exchanged_genes import (
+    DetectionStats,
+    detection_stats,
+    exchanges,
+    permutation_test,
+    ranked_by_level,
+)
 from lava_sc.io.blocks import InMemory
 
 
@@ -15,18 +21,18 @@ def test_levels_are_means_over_the_localities(kind) -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 4, (50, 7)).astype(np.float32) / 3
     members = np.array([np.sort(rng.permutation(50)[:12]) for _ in range(5)])
-    levels = levels_of(InMemory(kind(X)), members)
+    levels = detection_stats(InMemory(kind(X)), members)
     np.testing.assert_allclose(levels.detected, [(X[cells] > 0).mean(axis=0) for cells in members])
     np.testing.assert_allclose(levels.means, [X[cells].mean(axis=0) for cells in members], atol=1e-6)
     order = rng.permutation(50)
     place = np.argsort(order)
-    again = levels_of(InMemory(kind(X[order])), place[members])
+    again = detection_stats(InMemory(kind(X[order])), place[members])
     np.testing.assert_array_equal(again.detected, levels.detected)
     np.testing.assert_array_equal(again.means, levels.means)
 
 
 def test_order_by_detection_then_mean_then_name() -> None:
-    levels = Levels(np.array([[0.5, 0.2, 0.5, 0.5]]), np.array([[1.0, 9.0, 3.0, 1.0]]))
+    levels = DetectionStats(np.array([[0.5, 0.2, 0.5, 0.5]]), np.array([[1.0, 9.0, 3.0, 1.0]]))
     assert levels.order(0, np.arange(4)).tolist() == [1, 0, 3, 2]
     assert levels.order(0, np.array([3, 1, 2, 0])).tolist() == [1, 3, 0, 2]
 
@@ -35,7 +41,7 @@ def test_ranking_does_not_depend_on_where_features_are() -> None:
     rng = np.random.default_rng(1)
     defined, names = rng.random((6, 160)) < rng.random(160), rng.permutation(160)
     detected = np.round(rng.random((6, 160)), 0)
-    levels = Levels(detected, detected)
+    levels = DetectionStats(detected, detected)
     ranked = ranked_by_level(defined, levels, names)
     keys = [(int(defined[:, f].sum()), float(detected[:, f].sum()), int(names[f])) for f in ranked]
     assert keys == sorted(keys)
@@ -68,11 +74,11 @@ def test_exchanges_favour_no_side() -> None:
 
 def test_against_random_by_counting() -> None:
     figures = np.array([[3.0, np.nan, 1.0, 2.0], [1, 1, np.nan, 2], [3, 2, np.nan, 2], [5, 0, 4, 2]])
-    z, pvalues = against_random(figures)
+    z, pvalues = permutation_test(figures)
     np.testing.assert_allclose(pvalues, [3 / 4, np.nan, 1, 1])
     np.testing.assert_allclose(z, [0, np.nan, np.nan, np.nan])
     rng = np.random.default_rng(0)
     figures = rng.normal(size=(20, 2, 3))
-    z, pvalues = against_random(figures)
+    z, pvalues = permutation_test(figures)
     np.testing.assert_allclose(z, (figures[0] - figures[1:].mean(axis=0)) / figures[1:].std(axis=0))
     np.testing.assert_allclose(pvalues, stats.rankdata(-figures, axis=0)[0] / 20)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsTransformer
 from tests.reference import placement as reference
 
-from lava_sc.core.localities.placement import OPTIMIZERS, Options, n_localities, place_probes
+from lava_sc.core.localities.placement import OPTIMIZERS, PlacementOptions, n_localities, place_probes
 from lava_sc.core.localities.sections import allocate, place_in_sections
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def place(
     n: int = 25, n_probes: int = 50, *, dimension: int = 2, seed: int = 0, **options: object
 ) -> SectionedPlacement:
     Z, sections = slices(dimension)
-    settings = Options(**(dict(max_evals=6, n_jobs=1) | options))
+    settings = PlacementOptions(**(dict(max_evals=6, n_jobs=1) | options))
     return place_in_sections(Z, sections, n, n_probes, settings, np.random.default_rng(seed))
 
 
@@ -84,7 +84,7 @@ def test_each_section_is_placed_as_if_it_were_alone(optimizer: str) -> None:
     counts = np.bincount(found.section_of_probe)
     for code, (child, count) in enumerate(zip(children, counts, strict=True)):
         own = np.flatnonzero(sections == code)
-        alone = place_probes(Z[own], 25, int(count), Options(optimizer, 6, n_jobs=1), child)
+        alone = place_probes(Z[own], 25, int(count), PlacementOptions(optimizer, 6, n_jobs=1), child)
         chosen = found.section_of_probe == code
         np.testing.assert_array_equal(found.whole.probes[chosen], alone.probes)
         np.testing.assert_array_equal(found.whole.members[chosen], own[alone.members])
@@ -93,7 +93,7 @@ def test_each_section_is_placed_as_if_it_were_alone(optimizer: str) -> None:
 
 def test_without_a_second_section_it_is_the_plain_placement() -> None:
     Z, _ = slices()
-    options = Options(max_evals=4, n_jobs=1)
+    options = PlacementOptions(max_evals=4, n_jobs=1)
     found = place_in_sections(Z, np.zeros(420, dtype=int), 25, 50, options, np.random.default_rng(0))
     (child,) = np.random.default_rng(0).spawn(1)
     alone = place_probes(Z, 25, 50, options, child)

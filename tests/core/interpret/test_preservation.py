@@ -15,7 +15,7 @@ from lava_sc.core.interpret.preservation import (
     project,
     strongest_pairs,
 )
-from lava_sc.core.nulls.exchanged_genes import Levels, against_random
+from lava_sc.core.nulls.exchanged_genes import DetectionStats, permutation_test
 
 N_FEATURES, N_LOCALITIES = 40, 12
 HOW = {"nu": 9.0, "gamma": 1e-4}
@@ -35,9 +35,9 @@ def some_localities(rng: np.random.Generator, modules: np.ndarray) -> sparse.csr
     return sparse.csr_matrix(np.maximum(own, noise) * rng.choice([-1, 1], own.shape), dtype=np.float32)
 
 
-def everything_defined() -> tuple[np.ndarray, Levels]:
+def everything_defined() -> tuple[np.ndarray, DetectionStats]:
     same = np.ones((N_LOCALITIES, N_FEATURES))
-    return same.astype(bool), Levels(same, same)
+    return same.astype(bool), DetectionStats(same, same)
 
 
 def exchanges(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_cosines_by_the_formula() -> None:
     assert pattern_cosines(C, M)[3] == 0
     same = np.ones((len(dense), N_FEATURES))
     labels = exchanges(rng, 4)
-    found = likeness(C, same.astype(bool), Levels(same, same), M, labels, n_jobs=1)
+    found = likeness(C, same.astype(bool), DetectionStats(same, same), M, labels, n_jobs=1)
     np.testing.assert_allclose(found.pattern[0, :3], expected, rtol=1e-5)
     for n, new in enumerate(labels):
         np.testing.assert_allclose(
@@ -75,7 +75,7 @@ def test_modules_that_are_there_and_that_are_not() -> None:
     modules = np.array([module_on(part, rng) for part in parts])
     C, M = some_localities(rng, modules[:2]), sparse.csr_matrix(modules, dtype=np.float32)
     found = likeness(C, *everything_defined(), M, exchanges(rng, 199), n_jobs=2)
-    _, pvalues = against_random(found.totals)
+    _, pvalues = permutation_test(found.totals)
     assert (pvalues[:2] == 1 / 200).all()
     assert (pvalues[2:] > 0.3).all()
     projected = project(C, M, seed=0, **HOW)
@@ -96,7 +96,7 @@ def test_p_values_of_a_module_on_any_features_are_level() -> None:
         module = sparse.csr_matrix(module_on(rng.permutation(N_FEATURES)[:8], rng)[None], dtype=np.float32)
         C = some_localities(rng, there)
         alike = likeness(C, *everything_defined(), module, exchanges(rng, 39), n_jobs=1)
-        found.append(against_random(alike.totals)[1][0])
+        found.append(permutation_test(alike.totals)[1][0])
     assert stats.kstest(np.array(found) - rng.uniform(0, 1 / 40, 150), "uniform").pvalue > 1e-3
     assert np.mean(np.array(found) <= 0.05) < 0.12
 

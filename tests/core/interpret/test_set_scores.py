@@ -10,13 +10,13 @@ from scipy import sparse
 from tests.reference.excess import groups_by_level, scaled_excess
 
 from lava_sc.core.interpret.set_scores import Part, score_sets
-from lava_sc.core.nulls.exchanged_genes import Levels, against_random
+from lava_sc.core.nulls.exchanged_genes import DetectionStats, permutation_test
 
 N_FEATURES, N_LOCALITIES = 60, 5
 
 
 @pytest.fixture(scope="module")
-def data() -> tuple[np.ndarray, np.ndarray, Levels, list[np.ndarray]]:
+def data() -> tuple[np.ndarray, np.ndarray, DetectionStats, list[np.ndarray]]:
     """Correlations of all defined pairs as tables (one of them 0), defined features, levels, sets and random ones."""
     rng = np.random.default_rng(0)
     defined = rng.random((N_LOCALITIES, N_FEATURES)) < 0.7
@@ -26,7 +26,7 @@ def data() -> tuple[np.ndarray, np.ndarray, Levels, list[np.ndarray]]:
     rho[0, a, b] = 0
     draws = [np.array([rng.permutation(N_FEATURES)[:k] for _ in range(20)]) for k in (3, 5, 12)]
     draws[1][0, :2] = a, b
-    levels = Levels(rng.random((N_LOCALITIES, N_FEATURES)), rng.random((N_LOCALITIES, N_FEATURES)))
+    levels = DetectionStats(rng.random((N_LOCALITIES, N_FEATURES)), rng.random((N_LOCALITIES, N_FEATURES)))
     return rho, defined, levels, draws
 
 
@@ -36,7 +36,7 @@ def parts_of(rho: np.ndarray, defined: np.ndarray, at_once: int) -> list[Part]:
     return [Part(group, C[group], defined[group]) for group in groups]
 
 
-def test_scores_by_loops(data: tuple[np.ndarray, np.ndarray, Levels, list[np.ndarray]]) -> None:
+def test_scores_by_loops(data: tuple[np.ndarray, np.ndarray, DetectionStats, list[np.ndarray]]) -> None:
     rho, defined, levels, draws = data
     names = np.arange(N_FEATURES)
     scores, totals = score_sets(parts_of(rho, defined, 5), levels, names, draws, n_jobs=1)
@@ -61,13 +61,15 @@ def test_scores_by_loops(data: tuple[np.ndarray, np.ndarray, Levels, list[np.nda
                         assert scores.positive[i, k] == pytest.approx(share, rel=1e-4)
                         assert scores.n_pairs[i, k] == len(pairs)
             assert scores.n_defined[i, k] == len(set(sets[0]) & set(groups))
-        z, pvalues = against_random(excess)
+        z, pvalues = permutation_test(excess)
         np.testing.assert_allclose(scores.z[i], z, rtol=1e-3, atol=1e-4)
         np.testing.assert_array_equal(scores.pvalues[i], pvalues)
     np.testing.assert_allclose(totals, sums, rtol=1e-3, atol=1e-4)
 
 
-def test_parts_and_threads_change_nothing(data: tuple[np.ndarray, np.ndarray, Levels, list[np.ndarray]]) -> None:
+def test_parts_and_threads_change_nothing(
+    data: tuple[np.ndarray, np.ndarray, DetectionStats, list[np.ndarray]],
+) -> None:
     rho, defined, levels, draws = data
     found = [
         score_sets(parts_of(rho, defined, at_once), levels, np.arange(N_FEATURES), draws, n_jobs=n_jobs)
@@ -79,7 +81,7 @@ def test_parts_and_threads_change_nothing(data: tuple[np.ndarray, np.ndarray, Le
             np.testing.assert_array_equal(getattr(scores, name), getattr(found[0][0], name))
 
 
-def test_pooled_over_the_localities(data: tuple[np.ndarray, np.ndarray, Levels, list[np.ndarray]]) -> None:
+def test_pooled_over_the_localities(data: tuple[np.ndarray, np.ndarray, DetectionStats, list[np.ndarray]]) -> None:
     rho, defined, levels, draws = data
     scores, _ = score_sets(parts_of(rho, defined, 5), levels, np.arange(N_FEATURES), draws, n_jobs=1)
     mean, expected, positive = scores.pooled()
@@ -99,7 +101,7 @@ def test_pooled_over_the_localities(data: tuple[np.ndarray, np.ndarray, Levels, 
 def test_a_set_that_is_defined_nowhere() -> None:
     rho = np.zeros((2, N_FEATURES, N_FEATURES), dtype=np.float32)
     defined = np.tile(np.arange(N_FEATURES) < 30, (2, 1))
-    levels = Levels(np.ones((2, N_FEATURES)), np.ones((2, N_FEATURES)))
+    levels = DetectionStats(np.ones((2, N_FEATURES)), np.ones((2, N_FEATURES)))
     C = sparse.csr_matrix(rho[:, *np.triu_indices(N_FEATURES, 1)])
     draws = [np.array([[40, 41, 42, 43], [1, 2, 3, 4]])]
     scores, totals = score_sets([Part(np.arange(2), C, defined)], levels, np.arange(N_FEATURES), draws, n_jobs=1)

@@ -18,9 +18,9 @@ from scipy import sparse
 from tests import helpers
 
 from lava_sc.core import cost_model
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.restarts import run_many
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -171,21 +171,21 @@ def test_laying_out_takes_the_memory_that_is_counted(density: float) -> None:
     """With an empty column; where there is none, nothing is copied."""
     C = sparse.hstack([random_correlations(60, 20_000, density), sparse.csr_matrix((60, 1), dtype=np.float32)], "csr")
     n_columns = len(np.unique(C.indices))
-    make_target(C)  # compiles
-    assert cost_model.target_bytes(C.nnz, 60, n_columns) == pytest.approx(peak_of(lambda: make_target(C)), rel=0.3)
+    make_problem(C)  # compiles
+    assert cost_model.problem_bytes(C.nnz, 60, n_columns) == pytest.approx(peak_of(lambda: make_problem(C)), rel=0.3)
 
 
 @pytest.mark.parametrize(("density", "n_modules", "n_jobs"), [(0.05, 9, 1), (0.05, 9, 3), (0.9, 2, 1), (0.05, 3, 2)])
 def test_runs_take_the_memory_that_is_counted(density: float, n_modules: int, n_jobs: int) -> None:
-    target = make_target(random_correlations(60, 20_000, density))
+    problem = make_problem(random_correlations(60, 20_000, density))
 
     def runs() -> None:
-        options = Options(max_epochs=2)
-        run_many(target, n_modules, options, init="random", n_runs=4, rng=np.random.default_rng(0), n_jobs=n_jobs)
+        options = FitOptions(max_epochs=2)
+        run_many(problem, n_modules, options, init="random", n_runs=4, rng=np.random.default_rng(0), n_jobs=n_jobs)
 
     runs()  # compiles
-    counted = cost_model.fit_bytes(len(target.data), 60, target.n_columns, n_modules=n_modules, side_by_side=n_jobs)
-    held = target.indices.nbytes + target.columns.nbytes + target.block_starts.nbytes
+    counted = cost_model.fit_bytes(len(problem.data), 60, problem.n_columns, n_modules=n_modules, side_by_side=n_jobs)
+    held = problem.indices.nbytes + problem.columns.nbytes + problem.block_starts.nbytes
     assert counted == pytest.approx(held + peak_of(runs), rel=0.5)
 
 

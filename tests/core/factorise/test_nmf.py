@@ -12,15 +12,15 @@ from sklearn.decomposition import NMF
 from tests.reference.amf_numpy import mean_cosine, overestimation_ratio, row_weights
 
 from lava_sc.core.factorise import nmf as nmf_module
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.loss import quality
 from lava_sc.core.factorise.nmf import by_amf, by_nmf, quality_of_sum
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
-SHORT = Options(max_epochs=60, patience=10)
+SHORT = FitOptions(max_epochs=60, patience=10)
 
 
 def correlations(seed: int = 0, shape: tuple[int, int] = (14, 60)) -> np.ndarray:
@@ -31,9 +31,9 @@ def correlations(seed: int = 0, shape: tuple[int, int] = (14, 60)) -> np.ndarray
     return C.astype(np.float32)
 
 
-def factors(target: Target, n_modules: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def factors(problem: Problem, n_modules: int = 3) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
-    shapes = (target.n_localities, n_modules), (n_modules, target.n_columns)
+    shapes = (problem.n_localities, n_modules), (n_modules, problem.n_columns)
     W, H = (rng.random(shape, dtype=np.float32) * (rng.random(shape) < 0.7) for shape in shapes)
     return W, H
 
@@ -54,12 +54,12 @@ def dense_loss(C: np.ndarray, hat: np.ndarray, *, nu: float, gamma: float) -> tu
 def test_figures_of_a_sum(monkeypatch: pytest.MonkeyPatch, nu: float, gamma: float, at_once: int) -> None:
     monkeypatch.setattr(nmf_module, "_ENTRIES_AT_ONCE", at_once)
     C = correlations()
-    target = make_target(sparse.csr_matrix(C))
-    W, H = factors(target)
+    problem = make_problem(sparse.csr_matrix(C))
+    W, H = factors(problem)
     W[5] = 0  # reconstructed by nothing
-    found = quality_of_sum(target, W, H, nu=nu, gamma=gamma)
+    found = quality_of_sum(problem, W, H, nu=nu, gamma=gamma)
     hat = np.zeros(C.shape)
-    hat[:, target.columns] = W.astype(np.float64) @ H.astype(np.float64)
+    hat[:, problem.columns] = W.astype(np.float64) @ H.astype(np.float64)
     size = np.abs(C).astype(np.float64)
     assert (found.loss, found.main_term) == pytest.approx(dense_loss(size, hat, nu=nu, gamma=gamma), rel=1e-5)
     assert found.cosine == pytest.approx(mean_cosine(size, hat), rel=1e-5)
@@ -67,23 +67,23 @@ def test_figures_of_a_sum(monkeypatch: pytest.MonkeyPatch, nu: float, gamma: flo
 
 
 def test_a_sum_of_one_is_its_largest() -> None:
-    target = make_target(sparse.csr_matrix(correlations()))
-    W, H = factors(target, 1)
-    found, expected = (of(target, W, H, nu=9.0, gamma=1.0) for of in (quality_of_sum, quality))
+    problem = make_problem(sparse.csr_matrix(correlations()))
+    W, H = factors(problem, 1)
+    found, expected = (of(problem, W, H, nu=9.0, gamma=1.0) for of in (quality_of_sum, quality))
     for name in ("loss", "main_term", "cosine", "overestimation"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
 
 
 def nmf(C: np.ndarray, **kwargs: Any) -> Any:
-    target = make_target(sparse.csr_matrix(C))
+    problem = make_problem(sparse.csr_matrix(C))
     arguments = dict(n_runs=3, rng=np.random.default_rng(0), n_jobs=1) | kwargs
-    return by_nmf(target, 4, SHORT, **arguments), target
+    return by_nmf(problem, 4, SHORT, **arguments), problem
 
 
 def test_runs_of_nmf_are_those_of_scikit_learn() -> None:
     C = correlations()
-    found, target = nmf(C)
-    size = np.abs(C[:, target.columns])
+    found, problem = nmf(C)
+    size = np.abs(C[:, problem.columns])
     for run, seed in zip(found, np.random.default_rng(0).integers(2**31, size=3), strict=True):
         model = NMF(
             4,
@@ -128,10 +128,10 @@ def test_nothing_to_factorise() -> None:
 
 @pytest.mark.parametrize("method", [by_amf, by_nmf])
 def test_threads_change_no_number(method: Any) -> None:
-    target = make_target(sparse.csr_matrix(correlations()))
+    problem = make_problem(sparse.csr_matrix(correlations()))
     how = {"init": "nmf"} if method is by_amf else {}
     one, many = (
-        method(target, 3, SHORT, n_runs=3, rng=np.random.default_rng(2), n_jobs=n_jobs, **how) for n_jobs in (1, 3)
+        method(problem, 3, SHORT, n_runs=3, rng=np.random.default_rng(2), n_jobs=n_jobs, **how) for n_jobs in (1, 3)
     )
     for a, b in zip(one, many, strict=True):
         np.testing.assert_array_equal(a.modules, b.modules)
@@ -148,6 +148,6 @@ def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
         return run_many(*args, **kwargs, callback=stop)
 
     monkeypatch.setattr(nmf_module, "run_many", stopped)
-    target = make_target(sparse.csr_matrix(correlations()))
+    problem = make_problem(sparse.csr_matrix(correlations()))
     with pytest.raises(KeyboardInterrupt):
-        by_amf(target, 2, SHORT, init="nmf", n_runs=2, rng=np.random.default_rng(0), n_jobs=1)
+        by_amf(problem, 2, SHORT, init="nmf", n_runs=2, rng=np.random.default_rng(0), n_jobs=1)

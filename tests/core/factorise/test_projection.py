@@ -12,7 +12,7 @@ from tests.reference.amf_numpy import batch_loss
 
 from lava_sc.core.factorise.amf.projection import project_presences, with_pairs_of
 from lava_sc.core.factorise.amf.refit import sample_pairs
-from lava_sc.core.factorise.problem import make_target, widen
+from lava_sc.core.factorise.problem import make_problem, widen
 
 NU, GAMMA = 9.0, 1e-4
 HOW: dict[str, Any] = {"nu": NU, "gamma": GAMMA}
@@ -24,27 +24,27 @@ def modules_of(rng: np.random.Generator, n_modules: int, n_pairs: int) -> sparse
 
 
 def fitted(C: Any, modules: sparse.csr_matrix, **how: Any) -> np.ndarray:
-    target, M = with_pairs_of(sparse.csr_matrix(C, dtype=np.float32), modules)
-    return project_presences(target, M, rng=np.random.default_rng(0), **(HOW | how))
+    problem, M = with_pairs_of(sparse.csr_matrix(C, dtype=np.float32), modules)
+    return project_presences(problem, M, rng=np.random.default_rng(0), **(HOW | how))
 
 
 def test_targets_hold_the_pairs_of_the_modules_too() -> None:
     rng = np.random.default_rng(0)
     C = sparse.csr_matrix(rng.uniform(-1, 1, (5, 40)) * (rng.random((5, 40)) < 0.2), dtype=np.float32)
     modules = modules_of(rng, 2, 40)
-    target, M = with_pairs_of(C, modules)
-    np.testing.assert_array_equal(target.columns, np.union1d(C.indices, modules.indices))
-    assert len(target.columns) > len(np.unique(C.indices))
-    np.testing.assert_array_equal(M, modules.toarray()[:, target.columns])
-    np.testing.assert_array_equal(target.absolute().toarray(), np.abs(C.toarray())[:, target.columns])
-    np.testing.assert_array_equal(target.locality_weights, make_target(C).locality_weights)
+    problem, M = with_pairs_of(C, modules)
+    np.testing.assert_array_equal(problem.columns, np.union1d(C.indices, modules.indices))
+    assert len(problem.columns) > len(np.unique(C.indices))
+    np.testing.assert_array_equal(M, modules.toarray()[:, problem.columns])
+    np.testing.assert_array_equal(problem.absolute().toarray(), np.abs(C.toarray())[:, problem.columns])
+    np.testing.assert_array_equal(problem.locality_weights, make_problem(C).locality_weights)
 
 
 def test_widening_by_nothing_changes_nothing() -> None:
-    target = make_target(sparse.random(4, 3000, 0.3, "csr", rng=np.random.default_rng(0), dtype=np.float32))
-    wide = widen(target, target.columns)
-    np.testing.assert_array_equal(wide.indices, target.indices)
-    np.testing.assert_array_equal(wide.block_starts, target.block_starts)
+    problem = make_problem(sparse.random(4, 3000, 0.3, "csr", rng=np.random.default_rng(0), dtype=np.float32))
+    wide = widen(problem, problem.columns)
+    np.testing.assert_array_equal(wide.indices, problem.indices)
+    np.testing.assert_array_equal(wide.block_starts, problem.block_starts)
 
 
 @pytest.mark.parametrize("n_modules", [1, 3])
@@ -111,8 +111,8 @@ def test_samples_of_the_pairs_and_threads() -> None:
     whole, part = fitted(C, modules), fitted(C, modules, most_pairs=1000)
     assert np.abs(whole - part).mean() < 0.05
     np.testing.assert_array_equal(fitted(C, modules, most_pairs=1000, n_jobs=2), part)
-    target, M = with_pairs_of(sparse.csr_matrix(C[:, :2000], dtype=np.float32, shape=(10, 2000)), modules[:, :2000])
-    drawn, scales = sample_pairs(target, 400, rng, M)
+    problem, M = with_pairs_of(sparse.csr_matrix(C[:, :2000], dtype=np.float32, shape=(10, 2000)), modules[:, :2000])
+    drawn, scales = sample_pairs(problem, 400, rng, M)
     assert len(drawn) == 400
     assert (scales >= 1).all()
 
@@ -120,8 +120,8 @@ def test_samples_of_the_pairs_and_threads() -> None:
 def test_sums_of_modules_are_estimated_without_bias() -> None:
     rng = np.random.default_rng(0)
     C = sparse.random(3, 600, 0.1, "csr", rng=rng, dtype=np.float32)
-    target, M = with_pairs_of(C, modules_of(rng, 2, 600))
-    draws = [sample_pairs(target, 100, rng, M) for _ in range(600)]
+    problem, M = with_pairs_of(C, modules_of(rng, 2, 600))
+    draws = [sample_pairs(problem, 100, rng, M) for _ in range(600)]
     estimates = np.array([(M[:, pairs].astype(float) ** 2 * scales**2).sum(axis=1) for pairs, scales in draws])
     error = estimates.std(axis=0) / np.sqrt(len(draws))
     assert (np.abs(estimates.mean(axis=0) - (M.astype(float) ** 2).sum(axis=1)) < 4 * error).all()

@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
-from lava_sc.core.factorise.amf.fit import Options
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.amf.fit import FitOptions
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.core.nulls.null_data import NullData
 from lava_sc.core.stability.analysis import Analysis
 from lava_sc.core.stability.reruns import repeat_placements, repeat_runs, repeat_samples
@@ -130,8 +130,8 @@ def an_analysis(n_modules: int = 2) -> Analysis:
     members = np.array([np.sort(rng.choice(120, 30, replace=False)) for _ in range(8)])
     null = NullData(InMemory(X), members, floors=np.full(8, np.inf), options=dict(ranked=True, fdr=None, n_jobs=1))
     M = sparse.csr_matrix(modules(n_modules, 0, 66), dtype=np.float32)
-    C = Analysis(null, M, make_target(M), M, 2.0, n_modules, Options(), "nmf", 1, [], 1).correlations(members)
-    return Analysis(null, C, make_target(C), M, 2.0, n_modules, Options(), "nmf", 1, [4, 5, 6], 1)
+    C = Analysis(null, M, make_problem(M), M, 2.0, n_modules, FitOptions(), "nmf", 1, [], 1).correlations(members)
+    return Analysis(null, C, make_problem(C), M, 2.0, n_modules, FitOptions(), "nmf", 1, [4, 5, 6], 1)
 
 
 def mean_rho(X: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -165,8 +165,8 @@ def test_placements_against_loops() -> None:
         (2, more[2], [5, 6]),
         ("some", some[0], [1, 2]),
     ):
-        target = analysis.target(analysis.correlations(members))
-        best[key] = min(analysis.fit([(target, seed) for seed in seeds]), key=lambda run: run.loss)
+        problem = analysis.problem(analysis.correlations(members))
+        best[key] = min(analysis.fit([(problem, seed) for seed in seeds]), key=lambda run: run.loss)
     across = [one for one in ends if one.overlap == 1 and not one.null]
     assert [(one.first, one.second) for one in across if one.module < 0] == [(0, 0), (1, 0), (2, 0)]
     assert [one.module for one in across if one.module >= 0] == [0, 1]
@@ -193,7 +193,7 @@ def test_null_repetitions_are_of_the_same_shuffled_data() -> None:
     assert {one.second for one in nulls} == {0, 1, 2}
     shuffled = [analysis.null_correlations(analysis.null.members, analysis.C, k) for k in range(3)]
     for one in nulls:
-        fit = analysis.fit([(analysis.target(shuffled[one.second]), 1)])[0]
+        fit = analysis.fit([(analysis.problem(shuffled[one.second]), 1)])[0]
         expected = matched_cosines(references[one.second].modules, fit.modules)[one.module]
         assert one.cosine == pytest.approx(expected, abs=1e-9)
     apart = cosine_similarity(mean_absolute(shuffled[0]), mean_absolute(shuffled[1]))[0, 0]
@@ -203,8 +203,8 @@ def test_null_repetitions_are_of_the_same_shuffled_data() -> None:
 def test_more_modules_than_localities_and_no_correlation_at_all() -> None:
     analysis = an_analysis(n_modules=3)
     C = sparse.csr_matrix((4, 66), dtype=np.float32)
-    (nothing,) = analysis.fit([(analysis.target(C), 1)])
+    (nothing,) = analysis.fit([(analysis.problem(C), 1)])
     np.testing.assert_array_equal(matched_cosines(analysis.modules, nothing.modules), [0, 0, 0])
     assert nothing.average.nnz == 0
-    (few,) = analysis.fit([(analysis.target(analysis.C[:2]), 1)])
+    (few,) = analysis.fit([(analysis.problem(analysis.C[:2]), 1)])
     assert few.modules.shape[0] <= 2

@@ -13,27 +13,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from tests.core.amf.accelerated import problem, state, step
+from tests.core.factorise.accelerated import example, state, step
 
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
-from lava_sc.core.factorise.problem import BLOCK, make_target
+from lava_sc.core.factorise.problem import BLOCK, make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.core.amf.accelerated import Factory
+    from tests.core.factorise.accelerated import Factory
 
 
 @pytest.fixture
 def plain() -> Factory:
     """Engines on torch's CPU."""
     pytest.importorskip("torch")
-    return lambda target, **options: accelerator_engines(target, "cpu", **options)
+    return lambda problem, **options: accelerator_engines(problem, "cpu", **options)
 
 
 def test_a_target_without_any_column(plain: Factory) -> None:
-    target = make_target(sparse.csr_matrix((3, 5), dtype=np.float32))
-    engine = plain(target)(np.ones((3, 2)), np.ones((2, 0)))
+    problem = make_problem(sparse.csr_matrix((3, 5), dtype=np.float32))
+    engine = plain(problem)(np.ones((3, 2)), np.ones((2, 0)))
     np.testing.assert_array_equal(engine.row_sums(np.arange(3), 9), np.zeros((3, 5)))
     engine.descend(np.arange(3), np.zeros((3, 2)), nu=9, mae_slope=0, learning_rate=1)
     P, M = state(engine)
@@ -47,20 +47,20 @@ def test_rows_of_a_chunk_are_spread_in_their_places(
     density: float, n_pairs: int, seed: int, data: st.DataObject
 ) -> None:
     torch = pytest.importorskip("torch")
-    from lava_sc.core.factorise.engines.torch_kernels import DeviceTarget, Rows, _dense_rows
+    from lava_sc.core.factorise.engines.torch_kernels import DeviceProblem, Rows, _dense_rows
 
     C = sparse.random(5, n_pairs, density, "lil", dtype=np.float32, random_state=seed)
     C[0, 0] = 0.5
-    target = make_target(C.tocsr())
-    on_device = DeviceTarget(
-        torch.tensor(target.data), torch.tensor(target.indices), target.block_starts, target.n_columns
+    problem = make_problem(C.tocsr())
+    on_device = DeviceProblem(
+        torch.tensor(problem.data), torch.tensor(problem.indices), problem.block_starts, problem.n_columns
     )
     rows = np.array(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)))
-    first = data.draw(st.integers(0, target.n_blocks - 1))
-    last = data.draw(st.integers(first + 1, target.n_blocks))
+    first = data.draw(st.integers(0, problem.n_blocks - 1))
+    last = data.draw(st.integers(first + 1, problem.n_blocks))
     found = _dense_rows(on_device, Rows(rows, torch.tensor(rows)), first, last).numpy()
-    padded = np.zeros((5, target.n_blocks * BLOCK), dtype=np.float32)
-    padded[:, : target.n_columns] = target.absolute().toarray()
+    padded = np.zeros((5, problem.n_blocks * BLOCK), dtype=np.float32)
+    padded[:, : problem.n_columns] = problem.absolute().toarray()
     np.testing.assert_array_equal(found, padded[rows, first * BLOCK : last * BLOCK])
 
 
@@ -93,9 +93,9 @@ def test_temporaries_keep_to_the_bound(n_modules: int, density: float, plain: Fa
             self.peak = max(self.peak, sum(size for _, size in self.made))
             return result
 
-    case = problem(40, 9 * BLOCK, n_modules, density=density)
+    case = example(40, 9 * BLOCK, n_modules, density=density)
     memory = 3 * BLOCK * (40 * len(case.rows) + 8 * n_modules)
-    engine = plain(case.target, memory=memory)(case.P, case.M)
+    engine = plain(case.problem, memory=memory)(case.P, case.M)
     small = 10 * 8 * case.P.size + 1000 * len(case.rows)  # arrays of the size of P, sums of rows and blocks
     with Watch() as watch:
         engine.row_sums(case.rows, 9)
@@ -144,8 +144,8 @@ MEMORY_ERRORS = pytest.mark.parametrize(
 def test_out_of_memory_takes_smaller_chunks(
     error: Callable[[], Exception], plain: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    case = problem(n_pairs=6 * BLOCK + 5, density=0.05)
-    expected, engine = plain(case.target)(case.P, case.M), plain(case.target)(case.P, case.M)
+    case = example(n_pairs=6 * BLOCK + 5, density=0.05)
+    expected, engine = plain(case.problem)(case.P, case.M), plain(case.problem)(case.P, case.M)
     chunks = engine._chunks
     chunks._kernels = Failing(chunks._plain, lambda n_blocks: error() if n_blocks > 2 else None)
     chunks._plain = chunks._kernels
@@ -159,8 +159,8 @@ def test_out_of_memory_takes_smaller_chunks(
 
 @MEMORY_ERRORS
 def test_too_little_memory_says_what_to_do(error: Callable[[], Exception], plain: Factory) -> None:
-    case = problem()
-    engine = plain(case.target)(case.P, case.M)
+    case = example()
+    engine = plain(case.problem)(case.P, case.M)
     engine._chunks._kernels = Failing(engine._chunks._plain, lambda _: error())
     with pytest.raises(MemoryError, match="pass device='cpu'"):
         engine.row_sums(case.rows, 9)
@@ -168,8 +168,8 @@ def test_too_little_memory_says_what_to_do(error: Callable[[], Exception], plain
 
 def test_too_little_memory_for_the_target_or_a_run(plain: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
-    case = problem()
-    factory = plain(case.target)
+    case = example()
+    factory = plain(case.problem)
 
     def no_memory(*_: Any, **__: Any) -> Any:
         msg = "CUDA out of memory."
@@ -180,12 +180,12 @@ def test_too_little_memory_for_the_target_or_a_run(plain: Factory, monkeypatch: 
         factory(case.P, case.M)
     monkeypatch.setattr(torch, "tensor", no_memory)
     with pytest.raises(MemoryError, match="correlations"):
-        plain(case.target)
+        plain(case.problem)
 
 
 def test_other_errors_come_out(plain: Factory) -> None:
-    case = problem()
-    engine = plain(case.target)(case.P, case.M)
+    case = example()
+    engine = plain(case.problem)(case.P, case.M)
     engine._chunks._kernels = engine._chunks._plain = Failing(engine._chunks._plain, lambda _: RuntimeError("no luck"))
     with pytest.raises(RuntimeError, match="no luck"):
         engine.row_sums(case.rows, 9)
@@ -194,8 +194,8 @@ def test_other_errors_come_out(plain: Factory) -> None:
 def test_without_a_compiler_for_fused_kernels_the_plain_ones_go_on(
     plain: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    case = problem()
-    factory = plain(case.target)
+    case = example()
+    factory = plain(case.problem)
     expected = factory(case.P, case.M)
     wanted = expected.row_sums(case.rows, 9)
     expected._chunks._kernels = Failing(expected._chunks._plain, lambda _: RuntimeError("Failed to find C compiler."))

@@ -1,4 +1,4 @@
-"""Target, reconstruction, loss and gradients of AMF against float64 restatements, with torch's autograd and without."""
+"""Problem, reconstruction, loss and gradients of AMF against float64 restatements, with torch's autograd and without."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from lava_sc.core.factorise.amf.loss import batch_loss, quality
 from lava_sc.core.factorise.engines.cpu import row_sums
 from lava_sc.core.factorise.engines.cpu_kernels import adam, descend_blocks
 from lava_sc.core.factorise.engines.protocol import ABSOLUTE, CC, CH, HH, OVER
-from lava_sc.core.factorise.problem import BLOCK, make_target, restrict
+from lava_sc.core.factorise.problem import BLOCK, make_problem, restrict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lava_sc.core.factorise.amf.loss import Batch
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.amf.loss import BatchLoss
+    from lava_sc.core.factorise.problem import Problem
 
     Floats = NDArray[np.floating]
 
 TOLERANCE = 1e-5
 
 
-class Problem(NamedTuple):
+class Example(NamedTuple):
     """Signed C (ℓ, J), P (ℓ, M), M (M, J) with zeros in the empty columns of C, and the rows of a batch."""
 
     C: Floats
@@ -37,9 +37,9 @@ class Problem(NamedTuple):
     rows: NDArray[np.intp]
 
 
-def problem(
+def example(
     n_localities: int = 12, n_pairs: int = 40, n_modules: int = 3, *, density: float = 0.6, seed: int = 0
-) -> Problem:
+) -> Example:
     """With all-zero rows and columns, presences of exactly 0 and 1, a row reconstructed as zero, and tied modules."""
     rng = np.random.default_rng([seed, n_pairs])
     C = rng.uniform(-1, 1, (n_localities, n_pairs)) * (rng.random((n_localities, n_pairs)) < density)
@@ -50,7 +50,7 @@ def problem(
     P[4, 0] = 0
     P[5, -1], M[-1, : n_pairs // 2] = P[5, 0], M[0, : n_pairs // 2]
     C, P, M = (a.astype(np.float32) for a in (C, P, M))
-    return Problem(C, P, M, rng.permutation(n_localities)[: max(n_localities - 3, 1)])
+    return Example(C, P, M, rng.permutation(n_localities)[: max(n_localities - 3, 1)])
 
 
 PROBLEMS = {
@@ -64,47 +64,47 @@ PROBLEMS = {
 
 
 @pytest.fixture(params=PROBLEMS)
-def case(request: pytest.FixtureRequest) -> Problem:
-    return problem(**PROBLEMS[request.param])
+def case(request: pytest.FixtureRequest) -> Example:
+    return example(**PROBLEMS[request.param])
 
 
-def target_of(C: Floats) -> Target:
-    return make_target(sparse.csr_matrix(C))
+def problem_of(C: Floats) -> Problem:
+    return make_problem(sparse.csr_matrix(C))
 
 
-def compact(case: Problem, target: Target) -> Floats:
-    return np.ascontiguousarray(case.M[:, target.columns])
+def compact(case: Example, problem: Problem) -> Floats:
+    return np.ascontiguousarray(case.M[:, problem.columns])
 
 
-def doubles(case: Problem) -> tuple[Floats, Floats, Floats]:
+def doubles(case: Example) -> tuple[Floats, Floats, Floats]:
     return np.abs(case.C.astype(np.float64)), case.P.astype(np.float64), case.M.astype(np.float64)
 
 
-def loss_of(case: Problem, rows: NDArray[np.intp], *, nu: float, gamma: float) -> Batch:
-    target = target_of(case.C)
-    sums = row_sums(target, rows, case.P, compact(case, target), nu)
-    return batch_loss(sums, target.locality_weights[rows], n_pairs=target.n_pairs, gamma=gamma)
+def loss_of(case: Example, rows: NDArray[np.intp], *, nu: float, gamma: float) -> BatchLoss:
+    problem = problem_of(case.C)
+    sums = row_sums(problem, rows, case.P, compact(case, problem), nu)
+    return batch_loss(sums, problem.locality_weights[rows], n_pairs=problem.n_pairs, gamma=gamma)
 
 
-def ours(case: Problem, *, nu: float, gamma: float) -> tuple[float, Floats, Floats]:
+def ours(case: Example, *, nu: float, gamma: float) -> tuple[float, Floats, Floats]:
     """Loss and gradients over all localities and all pairs, zero where the engine has none.
 
     The gradient of M is a tenth of its first moment after a first step of Adam, here one of size 0.
     """
-    target = target_of(case.C)
-    M = compact(case, target)
+    problem = problem_of(case.C)
+    M = compact(case, problem)
     batch = loss_of(case, case.rows, nu=nu, gamma=gamma)
     first, second, g_P = np.zeros_like(M), np.zeros_like(M), np.zeros(case.P.shape)
-    parts = np.full((target.n_blocks, len(case.rows), len(M)), np.nan)
-    layout = target.data, target.indices, target.block_starts, case.rows, batch.slopes
-    mae_slope, no_step = np.float32(gamma / target.n_pairs), np.float32([0, 1])
+    parts = np.full((problem.n_blocks, len(case.rows), len(M)), np.nan)
+    layout = problem.data, problem.indices, problem.block_starts, case.rows, batch.slopes
+    mae_slope, no_step = np.float32(gamma / problem.n_pairs), np.float32([0, 1])
     state = case.P, M.copy(), first, second
-    for b in range(target.n_blocks):  # one block after the other, as several threads would
+    for b in range(problem.n_blocks):  # one block after the other, as several threads would
         descend_blocks(*layout, *state, nu, mae_slope, no_step, b, b + 1, parts)
     np.testing.assert_array_equal(state[1], M)
     g_P[case.rows] = parts.sum(axis=0)
     everywhere = np.zeros(case.M.shape)
-    everywhere[:, target.columns] = first / np.float32(0.1)
+    everywhere[:, problem.columns] = first / np.float32(0.1)
     return batch.loss, g_P, everywhere
 
 
@@ -117,7 +117,7 @@ SETTINGS = [(9.0, 1e-4), (1.0, 0.0), (9.0, 10.0), (1.0, 1.0), (1000.0, 1e-4), (1
 
 
 @pytest.mark.parametrize(("nu", "gamma"), SETTINGS)
-def test_loss_and_gradients_against_autograd(case: Problem, nu: float, gamma: float) -> None:
+def test_loss_and_gradients_against_autograd(case: Example, nu: float, gamma: float) -> None:
     pytest.importorskip("torch")
     from tests.reference import amf
 
@@ -132,7 +132,7 @@ def test_loss_and_gradients_against_autograd(case: Problem, nu: float, gamma: fl
 
 
 @pytest.mark.parametrize(("nu", "gamma"), SETTINGS)
-def test_loss_and_gradients_along_random_directions(case: Problem, nu: float, gamma: float) -> None:
+def test_loss_and_gradients_along_random_directions(case: Example, nu: float, gamma: float) -> None:
     """Without torch: central differences of the loss with arg-max and mask held as they are."""
     C, P, M = doubles(case)
     found, g_P, g_M = ours(case, nu=nu, gamma=gamma)
@@ -153,7 +153,7 @@ def test_loss_and_gradients_along_random_directions(case: Problem, nu: float, ga
 
 @pytest.mark.parametrize(("nu", "gamma"), SETTINGS)
 def test_every_entry_of_the_gradients_without_torch(nu: float, gamma: float) -> None:
-    case = problem(8, 20, 3)
+    case = example(8, 20, 3)
     C, P, M = doubles(case)
     _, g_P, g_M = ours(case, nu=nu, gamma=gamma)
     by_p, by_m = reference.numerical_gradients(C, P, M, case.rows, nu=nu, gamma=gamma)
@@ -164,7 +164,7 @@ def test_every_entry_of_the_gradients_without_torch(nu: float, gamma: float) -> 
 
 def test_gradient_flows_through_the_lowest_of_tied_modules_only() -> None:
     C = np.full((2, 3), 0.5, dtype=np.float32)
-    case = Problem(C, np.full((2, 3), 0.6, dtype=np.float32), np.full((3, 3), 0.7, dtype=np.float32), np.array([1, 0]))
+    case = Example(C, np.full((2, 3), 0.6, dtype=np.float32), np.full((3, 3), 0.7, dtype=np.float32), np.array([1, 0]))
     _, g_P, g_M = ours(case, nu=9.0, gamma=1.0)
     assert g_P[:, 0].all()
     assert g_M[0].all()
@@ -175,21 +175,21 @@ def test_gradient_flows_through_the_lowest_of_tied_modules_only() -> None:
 def test_exact_reconstruction_has_no_loss_and_no_gradient() -> None:
     """Ĉ = C is neither over- nor underestimated; |C − Ĉ| has slope 0 there, as sign has."""
     C = np.float32([[0.25, 0.5, 0.0], [0.5, 1.0, 0.0], [0.125, 0.25, 0.0]])
-    case = Problem(C, np.float32([[0.5], [1.0], [0.25]]), np.float32([[0.5, 1.0, 0.0]]), np.arange(3))
+    case = Example(C, np.float32([[0.5], [1.0], [0.25]]), np.float32([[0.5, 1.0, 0.0]]), np.arange(3))
     loss, g_P, g_M = ours(case, nu=9.0, gamma=10.0)
     assert loss == pytest.approx(0, abs=1e-7)
     np.testing.assert_allclose(g_P, 0, atol=1e-7)
     np.testing.assert_allclose(g_M, 0, atol=1e-7)
 
 
-def test_sums_of_a_row_by_hand(case: Problem) -> None:
+def test_sums_of_a_row_by_hand(case: Example) -> None:
     nu = 3.0
-    target = target_of(case.C)
+    problem = problem_of(case.C)
     C, P, M = doubles(case)
     chat = reference.reconstruct(P, M)[case.rows]
     C = C[case.rows]
     w2 = np.where(chat > C, nu, 1) ** 2
-    found = row_sums(target, case.rows, case.P, compact(case, target), nu)
+    found = row_sums(problem, case.rows, case.P, compact(case, problem), nu)
     columns = {
         CC: w2 * C * C,
         CH: w2 * C * chat,
@@ -201,7 +201,7 @@ def test_sums_of_a_row_by_hand(case: Problem) -> None:
         np.testing.assert_allclose(found[:, column], terms.sum(axis=1), rtol=TOLERANCE, atol=1e-12)
 
 
-def test_order_of_the_rows_of_a_batch_does_not_matter(case: Problem) -> None:
+def test_order_of_the_rows_of_a_batch_does_not_matter(case: Example) -> None:
     loss, g_P, g_M = ours(case, nu=9.0, gamma=1.0)
     again = ours(case._replace(rows=case.rows[::-1].copy()), nu=9.0, gamma=1.0)
     assert again[0] == pytest.approx(loss, rel=1e-12)
@@ -209,7 +209,7 @@ def test_order_of_the_rows_of_a_batch_does_not_matter(case: Problem) -> None:
     assert_relative(again[2], g_M)
 
 
-def test_batches_add_up(case: Problem) -> None:
+def test_batches_add_up(case: Example) -> None:
     """The norms of Equation 6 run over all localities, whatever the batch."""
     everything, *parts = (
         loss_of(case, rows, nu=9.0, gamma=0.5).loss
@@ -219,7 +219,7 @@ def test_batches_add_up(case: Problem) -> None:
 
 
 def test_rows_without_correlations_have_no_cosine_term() -> None:
-    case = problem()
+    case = example()
     batch = loss_of(case, np.array([2]), nu=9.0, gamma=2.0)
     assert not case.C[2].any()
     chat = reference.reconstruct(*doubles(case)[1:])[2]
@@ -228,7 +228,7 @@ def test_rows_without_correlations_have_no_cosine_term() -> None:
 
 
 def test_no_module_present_costs_the_whole_cosine_term() -> None:
-    case = problem()
+    case = example()
     batch = loss_of(case, np.array([3]), nu=9.0, gamma=0.0)
     assert not case.P[3].any()
     assert batch.loss == pytest.approx(reference.row_weights(np.abs(case.C.astype(np.float64)))[3], rel=TOLERANCE)
@@ -243,7 +243,7 @@ def test_any_small_problem(seed: int, nu: float, gamma: float, n_modules: int) -
         rng.integers(low, 9, shape) / 8 for low, shape in ((-8, (4, 6)), (0, (4, n_modules)), (0, (n_modules, 6)))
     )
     C *= rng.random((4, 6)) < rng.random()
-    case = Problem(*(a.astype(np.float32) for a in (C, P, M * (C != 0).any(axis=0))), rng.permutation(4)[:3])
+    case = Example(*(a.astype(np.float32) for a in (C, P, M * (C != 0).any(axis=0))), rng.permutation(4)[:3])
     C, P, M = doubles(case)
     loss, g_P, g_M = ours(case, nu=nu, gamma=gamma)
     expected = reference.batch_loss(C, P, M, case.rows, nu=nu, gamma=gamma)
@@ -256,11 +256,11 @@ def test_any_small_problem(seed: int, nu: float, gamma: float, n_modules: int) -
 
 
 def test_quality_figures() -> None:
-    case = problem(20, 60, 3)
-    target = target_of(case.C)
+    case = example(20, 60, 3)
+    problem = problem_of(case.C)
     C, P, M = doubles(case)
     chat = reference.reconstruct(P, M)
-    found = quality(target, case.P, compact(case, target), nu=9.0, gamma=0.5)
+    found = quality(problem, case.P, compact(case, problem), nu=9.0, gamma=0.5)
     assert found.loss == pytest.approx(reference.batch_loss(C, P, M, np.arange(20), nu=9.0, gamma=0.5), rel=TOLERANCE)
     main_term = reference.batch_loss(C, P, M, np.arange(20), nu=9.0, gamma=0.0)
     assert found.main_term == pytest.approx(main_term, rel=TOLERANCE)
@@ -269,24 +269,24 @@ def test_quality_figures() -> None:
 
 
 def test_target_drops_empty_columns_and_takes_absolute_values() -> None:
-    case = problem(n_pairs=1500)
+    case = example(n_pairs=1500)
     signed = sparse.csr_matrix(case.C)
     before = signed.copy()
     for array in (signed.data, signed.indices, signed.indptr):
         array.flags.writeable = False
-    target = make_target(signed)
+    problem = make_problem(signed)
     kept = np.flatnonzero((case.C != 0).any(axis=0))
-    assert 0 < len(kept) < 1500 == target.n_pairs
-    np.testing.assert_array_equal(target.columns, kept)
-    np.testing.assert_array_equal(target.absolute().toarray(), np.abs(case.C[:, kept]))
+    assert 0 < len(kept) < 1500 == problem.n_pairs
+    np.testing.assert_array_equal(problem.columns, kept)
+    np.testing.assert_array_equal(problem.absolute().toarray(), np.abs(case.C[:, kept]))
     np.testing.assert_allclose(
-        target.locality_weights, reference.row_weights(np.abs(case.C).astype(np.float64)), rtol=1e-6
+        problem.locality_weights, reference.row_weights(np.abs(case.C).astype(np.float64)), rtol=1e-6
     )
     for i in range(len(case.C)):
-        for b in range(target.n_blocks):
-            columns = target.indices[target.block_starts[i, b] : target.block_starts[i, b + 1]]
+        for b in range(problem.n_blocks):
+            columns = problem.indices[problem.block_starts[i, b] : problem.block_starts[i, b + 1]]
             np.testing.assert_array_equal(columns // BLOCK, b)
-    np.testing.assert_array_equal(target.block_starts[:, -1], target.indptr[1:])
+    np.testing.assert_array_equal(problem.block_starts[:, -1], problem.indptr[1:])
     assert (before != signed).nnz == 0
 
 
@@ -294,26 +294,29 @@ def test_target_of_long_rows_has_exact_weights() -> None:
     """Norms over 300,000 pairs of one size: summed in float32 they would be 1e-4 off."""
     C = np.tile(np.float32([[0.1], [0.3], [0.7]]), (1, 300_000))
     weights = reference.row_weights(C.astype(np.float64))
-    np.testing.assert_allclose(target_of(C).locality_weights, weights, rtol=1e-6)
+    np.testing.assert_allclose(problem_of(C).locality_weights, weights, rtol=1e-6)
 
 
 def test_target_of_unsorted_columns() -> None:
     C = sparse.csr_matrix((np.float32([0.1, 0.2, -0.3]), np.array([7, 2, 5]), np.array([0, 2, 3])), shape=(2, 9))
-    target = make_target(C)
-    np.testing.assert_array_equal(target.columns, [2, 5, 7])
-    np.testing.assert_array_equal(target.absolute().toarray(), np.float32([[0.2, 0, 0.1], [0, 0.3, 0]]))
+    problem = make_problem(C)
+    np.testing.assert_array_equal(problem.columns, [2, 5, 7])
+    np.testing.assert_array_equal(problem.absolute().toarray(), np.float32([[0.2, 0, 0.1], [0, 0.3, 0]]))
 
 
 def test_weight_of_the_only_locality_with_correlations() -> None:
-    np.testing.assert_array_equal(target_of(np.float32([[0, 0], [0.5, 0]])).locality_weights, [0, 1])
+    np.testing.assert_array_equal(problem_of(np.float32([[0, 0], [0.5, 0]])).locality_weights, [0, 1])
 
 
 @pytest.mark.parametrize("least", [1, 2, 3, 12])
 def test_pairs_of_few_localities_are_left_out_when_asked_for(least: int) -> None:
     """As if they correlated nowhere, in the weights too."""
-    case = problem(density=0.2)
+    case = example(density=0.2)
     rare = (case.C != 0).sum(axis=0) < least
-    found, expected = make_target(sparse.csr_matrix(case.C), min_localities=least), target_of(np.where(rare, 0, case.C))
+    found, expected = (
+        make_problem(sparse.csr_matrix(case.C), min_localities=least),
+        problem_of(np.where(rare, 0, case.C)),
+    )
     assert rare.any()
     assert found.n_pairs == 40
     np.testing.assert_array_equal(found.columns, expected.columns)
@@ -328,19 +331,19 @@ def test_many_empty_columns() -> None:
         (np.float32([0.1, -0.2, 0.3]), np.array([70_000, 5, 70_000]), np.array([0, 1, 3])), (2, 10**8)
     )
     C.sort_indices()
-    target = make_target(C)
-    np.testing.assert_array_equal(target.columns, [5, 70_000])
-    np.testing.assert_array_equal(target.absolute().toarray(), np.float32([[0, 0.1], [0.2, 0.3]]))
+    problem = make_problem(C)
+    np.testing.assert_array_equal(problem.columns, [5, 70_000])
+    np.testing.assert_array_equal(problem.absolute().toarray(), np.float32([[0, 0.1], [0.2, 0.3]]))
 
 
 def test_the_target_on_some_columns_keeps_the_weights_of_the_whole() -> None:
-    case = problem(n_pairs=3000)
-    target = target_of(case.C)
-    some = np.flatnonzero(np.random.default_rng(0).random(target.n_columns) < 0.5)
-    part = restrict(target, some)
-    np.testing.assert_array_equal(part.columns, target.columns[some])
+    case = example(n_pairs=3000)
+    problem = problem_of(case.C)
+    some = np.flatnonzero(np.random.default_rng(0).random(problem.n_columns) < 0.5)
+    part = restrict(problem, some)
+    np.testing.assert_array_equal(part.columns, problem.columns[some])
     np.testing.assert_array_equal(part.absolute().toarray(), np.abs(case.C)[:, part.columns])
-    np.testing.assert_array_equal(part.locality_weights, target.locality_weights)
+    np.testing.assert_array_equal(part.locality_weights, problem.locality_weights)
     assert part.n_pairs == 3000
     assert part.n_blocks == -(-len(some) // BLOCK)
     np.testing.assert_array_equal(part.block_starts[:, [0, -1]], np.column_stack([part.indptr[:-1], part.indptr[1:]]))

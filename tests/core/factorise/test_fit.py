@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from lava_sc.core.factorise.amf.fit import Options, Stop, StoppingRule, fit
+from lava_sc.core.factorise.amf.fit import FitOptions, Stop, StoppingRule, fit
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,46 +20,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc.core.factorise.amf.fit import Fit
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
     Floats = NDArray[np.floating]
 
 
-def problem(n_localities: int = 30, n_pairs: int = 60, n_modules: int = 3) -> tuple[Target, Floats, Floats]:
-    """A target without empty columns, built from modules, with noise; and a start."""
+def example(n_localities: int = 30, n_pairs: int = 60, n_modules: int = 3) -> tuple[Problem, Floats, Floats]:
+    """A problem without empty columns, built from modules, with noise; and a start."""
     rng = np.random.default_rng(n_pairs)
     C = (rng.random((n_localities, 3, 1)) ** 2 * rng.random((3, n_pairs)) ** 3).max(axis=1)
     C = np.where(rng.random(C.shape) < 0.3, 0, C + 0.05 * rng.random(C.shape)).astype(np.float32)
     C[3] = 0
     C[4] = np.maximum(C[4], 0.1)
-    target = make_target(sparse.csr_matrix(C))
-    assert len(target.columns) == n_pairs
-    return target, rng.random((n_localities, n_modules)), rng.random((n_modules, n_pairs))
+    problem = make_problem(sparse.csr_matrix(C))
+    assert len(problem.columns) == n_pairs
+    return problem, rng.random((n_localities, n_modules)), rng.random((n_modules, n_pairs))
 
 
-def schedule(target: Target, batch_size: int, seed: int) -> Iterator[list[NDArray[np.intp]]]:
+def schedule(problem: Problem, batch_size: int, seed: int) -> Iterator[list[NDArray[np.intp]]]:
     """Batches that a generator with this seed gives: an epoch goes through a permutation of the localities."""
     rng = np.random.default_rng(seed)
     while True:
-        order = rng.permutation(target.n_localities)
+        order = rng.permutation(problem.n_localities)
         yield [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def reference_fit(
-    target: Target, P: Floats, M: Floats, options: Options, seed: int
+    problem: Problem, P: Floats, M: Floats, options: FitOptions, seed: int
 ) -> tuple[Floats, Floats, list[float]]:
     pytest.importorskip("torch")
     from tests.reference import amf
 
-    batches = (b for _, b in zip(range(options.max_epochs), schedule(target, options.batch_size, seed), strict=False))
+    batches = (b for _, b in zip(range(options.max_epochs), schedule(problem, options.batch_size, seed), strict=False))
     found = amf.fit(
-        target.absolute().toarray(),
+        problem.absolute().toarray(),
         P.astype(np.float32),
         M.astype(np.float32),
         batches,
         nu=options.nu,
         gamma=options.gamma,
-        n_pairs=target.n_pairs,
+        n_pairs=problem.n_pairs,
         learning_rate=options.learning_rate,
         tol=options.tol,
         patience=options.patience,
@@ -67,18 +67,18 @@ def reference_fit(
     return found.P, found.M, found.losses
 
 
-def run(target: Target, P: Floats, M: Floats, seed: int = 0, **options: float) -> Fit:
-    return fit(cpu_engines(target), target, P, M, Options(**options), np.random.default_rng(seed))
+def run(problem: Problem, P: Floats, M: Floats, seed: int = 0, **options: float) -> Fit:
+    return fit(cpu_engines(problem), problem, P, M, FitOptions(**options), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("batch_size", [7, 30, 64])
 @pytest.mark.parametrize(("nu", "gamma"), [(9.0, 1e-4), (1.0, 10.0)])
 def test_one_epoch(nu: float, gamma: float, batch_size: int) -> None:
     """One to five steps of 1e-2 times a ratio of gradients that are right to 1e-5: together 5e-7, and float32 has 6e-8."""
-    target, P, M = problem()
-    options = Options(nu=nu, gamma=gamma, batch_size=batch_size, max_epochs=1)
-    found = fit(cpu_engines(target), target, P, M, options, np.random.default_rng(3))
-    expected_P, expected_M, losses = reference_fit(target, P, M, options, 3)
+    problem, P, M = example()
+    options = FitOptions(nu=nu, gamma=gamma, batch_size=batch_size, max_epochs=1)
+    found = fit(cpu_engines(problem), problem, P, M, options, np.random.default_rng(3))
+    expected_P, expected_M, losses = reference_fit(problem, P, M, options, 3)
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
     for ours, theirs in ((found.P, expected_P), (found.M, expected_M)):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
@@ -87,10 +87,10 @@ def test_one_epoch(nu: float, gamma: float, batch_size: int) -> None:
 @pytest.mark.parametrize("n_pairs", [60, 1300])
 def test_many_epochs_follow_the_reference(n_pairs: int) -> None:
     """75 steps of 1e-2 times gradients that are right to 1e-5: 1e-5. Where a module just wins an entry a value may part."""
-    target, P, M = problem(n_pairs=n_pairs)
-    options = Options(batch_size=10, learning_rate=1e-2, max_epochs=25)
-    found = fit(cpu_engines(target), target, P, M, options, np.random.default_rng(1))
-    expected_P, expected_M, losses = reference_fit(target, P, M, options, 1)
+    problem, P, M = example(n_pairs=n_pairs)
+    options = FitOptions(batch_size=10, learning_rate=1e-2, max_epochs=25)
+    found = fit(cpu_engines(problem), problem, P, M, options, np.random.default_rng(1))
+    expected_P, expected_M, losses = reference_fit(problem, P, M, options, 1)
     np.testing.assert_allclose(found.losses, losses, rtol=1e-5)
     assert found.losses[-1] < 0.8 * found.losses[0]
     for ours, theirs in ((found.P, expected_P), (found.M, expected_M)):
@@ -100,10 +100,10 @@ def test_many_epochs_follow_the_reference(n_pairs: int) -> None:
 
 def test_stops_and_returns_as_the_reference_does() -> None:
     """With a large step the loss goes up and down, so that the best epoch is not the last."""
-    target, P, M = problem()
-    options = Options(batch_size=30, learning_rate=0.05, tol=0.02, patience=30, max_epochs=400)
-    found = fit(cpu_engines(target), target, P, M, options, np.random.default_rng(1))
-    expected_P, expected_M, losses = reference_fit(target, P, M, options, 1)
+    problem, P, M = example()
+    options = FitOptions(batch_size=30, learning_rate=0.05, tol=0.02, patience=30, max_epochs=400)
+    found = fit(cpu_engines(problem), problem, P, M, options, np.random.default_rng(1))
+    expected_P, expected_M, losses = reference_fit(problem, P, M, options, 1)
     assert found.converged
     assert len(found.losses) == len(losses) < 400
     np.testing.assert_allclose(found.losses, losses, rtol=1e-4)
@@ -116,22 +116,22 @@ def test_stops_and_returns_as_the_reference_does() -> None:
 
 def test_returns_the_epoch_with_the_lowest_loss() -> None:
     """Run again for just that many epochs, P and M are those at its end."""
-    target, P, M = problem()
-    found = run(target, P, M, batch_size=11, learning_rate=0.2, patience=15)
+    problem, P, M = example()
+    found = run(problem, P, M, batch_size=11, learning_rate=0.2, patience=15)
     best = int(np.argmin(found.losses))
     assert best < len(found.losses) - 1
-    again = run(target, P, M, batch_size=11, learning_rate=0.2, patience=15, max_epochs=best + 1)
+    again = run(problem, P, M, batch_size=11, learning_rate=0.2, patience=15, max_epochs=best + 1)
     np.testing.assert_array_equal(found.P, again.P)
     np.testing.assert_array_equal(found.M, again.M)
     np.testing.assert_array_equal(found.losses[: best + 1], again.losses)
     assert not again.converged
-    later = run(target, P, M, batch_size=11, learning_rate=0.2, patience=15, max_epochs=best + 2)
+    later = run(problem, P, M, batch_size=11, learning_rate=0.2, patience=15, max_epochs=best + 2)
     np.testing.assert_array_equal(found.M, later.M)
 
 
 def test_values_are_clamped_and_both_bounds_are_met() -> None:
-    target, P, M = problem()
-    found = run(target, P, M, learning_rate=0.5, max_epochs=5)
+    problem, P, M = example()
+    found = run(problem, P, M, learning_rate=0.5, max_epochs=5)
     for values in (found.P, found.M):
         assert values.dtype == np.float32
         assert values.min() == 0
@@ -139,10 +139,10 @@ def test_values_are_clamped_and_both_bounds_are_met() -> None:
 
 
 def test_start_is_left_alone_and_the_seed_decides() -> None:
-    target, P, M = problem()
+    problem, P, M = example()
     before = P.copy(), M.copy()
     P.flags.writeable = M.flags.writeable = False
-    first, again, other = (run(target, P, M, seed, batch_size=10, max_epochs=4) for seed in (5, 5, 6))
+    first, again, other = (run(problem, P, M, seed, batch_size=10, max_epochs=4) for seed in (5, 5, 6))
     np.testing.assert_array_equal(P, before[0])
     np.testing.assert_array_equal(M, before[1])
     np.testing.assert_array_equal(first.M, again.M)
@@ -151,33 +151,33 @@ def test_start_is_left_alone_and_the_seed_decides() -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_threads_change_no_bit(threads: int) -> None:
-    target, P, M = problem(40, 5200, 4)
-    options = Options(batch_size=16, max_epochs=10)
-    found = [fit(cpu_engines(target, n), target, P, M, options, np.random.default_rng(0)) for n in (1, threads)]
+    problem, P, M = example(40, 5200, 4)
+    options = FitOptions(batch_size=16, max_epochs=10)
+    found = [fit(cpu_engines(problem, n), problem, P, M, options, np.random.default_rng(0)) for n in (1, threads)]
     for name in ("P", "M", "losses"):
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
 
 
 def test_a_caller_can_end_a_fit_and_has_the_best_epoch_so_far() -> None:
-    target, P, M = problem()
+    problem, P, M = example()
 
     def on_epoch(_: float) -> None:
         if next(count) == 3:
             raise Stop
 
     count = iter(range(1, 100))
-    found = fit(cpu_engines(target), target, P, M, Options(), np.random.default_rng(0), on_epoch)
-    short = run(target, P, M, max_epochs=3)
+    found = fit(cpu_engines(problem), problem, P, M, FitOptions(), np.random.default_rng(0), on_epoch)
+    short = run(problem, P, M, max_epochs=3)
     assert not found.converged
     np.testing.assert_array_equal(found.losses, short.losses)
     np.testing.assert_array_equal(found.M, short.M)
 
 
 def test_every_epoch_is_reported() -> None:
-    target, P, M = problem()
+    problem, P, M = example()
     losses: list[float] = []
     found = fit(
-        cpu_engines(target), target, P, M, Options(max_epochs=6), np.random.default_rng(0), on_epoch=losses.append
+        cpu_engines(problem), problem, P, M, FitOptions(max_epochs=6), np.random.default_rng(0), on_epoch=losses.append
     )
     np.testing.assert_array_equal(found.losses, losses)
     assert len(losses) == 6
@@ -185,12 +185,17 @@ def test_every_epoch_is_reported() -> None:
 
 def test_presences_outside_a_batch_keep_their_momentum() -> None:
     """Plain Adam: a locality of the first batch still moves in the second, by the moments it has."""
-    target, P, M = problem(20)
+    problem, P, M = example(20)
     order = np.random.default_rng(0).permutation(20)
-    whole = run(target, P, M, batch_size=10, max_epochs=1, gamma=1.0)
+    whole = run(problem, P, M, batch_size=10, max_epochs=1, gamma=1.0)
     first = order[:10]
     one = fit(
-        cpu_engines(target), target, P, M, Options(batch_size=20, max_epochs=1, gamma=1.0), np.random.default_rng(0)
+        cpu_engines(problem),
+        problem,
+        P,
+        M,
+        FitOptions(batch_size=20, max_epochs=1, gamma=1.0),
+        np.random.default_rng(0),
     )
     moved = np.abs(whole.P - P.astype(np.float32))[first]
     once = np.abs(one.P - P.astype(np.float32))[first]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core.factorise.amf.fit import Options, fit
+from lava_sc.core.factorise.amf.fit import FitOptions, fit
 from lava_sc.core.factorise.amf.loss import quality
 from lava_sc.core.factorise.amf.run import one_run
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 
 class Counted:
@@ -30,30 +30,30 @@ class Counted:
         return self.array[some]
 
 
-def a_target() -> Target:
+def a_target() -> Problem:
     """Twenty localities over 2,500 pairs, hence three blocks; one without any correlation."""
     rng = np.random.default_rng(0)
     C = rng.uniform(-1, 1, (20, 2500)) * (rng.random((20, 2500)) < 0.3)
     C[4] = 0
     C[0, ~C.any(axis=0)] = 0.5
-    return make_target(sparse.csr_matrix(C.astype(np.float32)))
+    return make_problem(sparse.csr_matrix(C.astype(np.float32)))
 
 
-def counted(target: Target) -> tuple[Target, Counted, Counted]:
-    data, indices = Counted(target.data), Counted(target.indices)
-    streamed: Any = replace(target, data=data, indices=indices, streamed=True)
+def counted(problem: Problem) -> tuple[Problem, Counted, Counted]:
+    data, indices = Counted(problem.data), Counted(problem.indices)
+    streamed: Any = replace(problem, data=data, indices=indices, streamed=True)
     return streamed, data, indices
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_a_fit_is_the_same_and_reads_each_entry_once_an_epoch(n_threads: int) -> None:
-    target = a_target()
+    problem = a_target()
     rng = np.random.default_rng(1)
-    start = rng.random((20, 3), dtype=np.float32), rng.random((3, target.n_columns), dtype=np.float32)
-    options = Options(batch_size=6, max_epochs=4, patience=5, learning_rate=1e-2)
-    streamed, data, indices = counted(target)
+    start = rng.random((20, 3), dtype=np.float32), rng.random((3, problem.n_columns), dtype=np.float32)
+    options = FitOptions(batch_size=6, max_epochs=4, patience=5, learning_rate=1e-2)
+    streamed, data, indices = counted(problem)
     found, expected = (
-        fit(cpu_engines(one, n_threads), one, *start, options, np.random.default_rng(2)) for one in (streamed, target)
+        fit(cpu_engines(one, n_threads), one, *start, options, np.random.default_rng(2)) for one in (streamed, problem)
     )
     np.testing.assert_array_equal(found.losses, expected.losses)
     np.testing.assert_array_equal(found.P, expected.P)
@@ -63,20 +63,20 @@ def test_a_fit_is_the_same_and_reads_each_entry_once_an_epoch(n_threads: int) ->
 
 
 def test_quality_is_the_same_and_reads_each_entry_once() -> None:
-    target = a_target()
+    problem = a_target()
     rng = np.random.default_rng(1)
-    P, M = rng.random((20, 3), dtype=np.float32), rng.random((3, target.n_columns), dtype=np.float32)
-    streamed, data, indices = counted(target)
-    assert quality(streamed, P, M, nu=3.0, gamma=0.1) == quality(target, P, M, nu=3.0, gamma=0.1)
+    P, M = rng.random((20, 3), dtype=np.float32), rng.random((3, problem.n_columns), dtype=np.float32)
+    streamed, data, indices = counted(problem)
+    assert quality(streamed, P, M, nu=3.0, gamma=0.1) == quality(problem, P, M, nu=3.0, gamma=0.1)
     for one in (data, indices):
         np.testing.assert_array_equal(one.taken, 1)
 
 
 def test_a_run_is_the_same() -> None:
-    target, options = a_target(), Options(max_epochs=40, batch_size=7)
+    problem, options = a_target(), FitOptions(max_epochs=40, batch_size=7)
     found, expected = (
         one_run(cpu_engines(one), one, 3, options, init="nmf", seed=3)
-        for one in (replace(target, streamed=True), target)
+        for one in (replace(problem, streamed=True), problem)
     )
     np.testing.assert_array_equal(found.P, expected.P)
     np.testing.assert_array_equal(found.M, expected.M)

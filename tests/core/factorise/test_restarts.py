@@ -16,19 +16,19 @@ from scipy.optimize import linear_sum_assignment
 from tests.reference import amf_numpy as reference
 
 from lava_sc.core.factorise.amf import run as run_module
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.amf.run import canonical, one_run
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 from lava_sc.core.interpret.summary import PRESENT_ABOVE, co_presence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc.core.factorise.amf.run import Run
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
     Floats = NDArray[np.floating]
 
@@ -97,7 +97,7 @@ def test_nothing_at_all_stays_finite(which: str) -> None:
     assert not reference.reconstruct(new_P, new_M).any()
 
 
-def planted() -> tuple[Target, Floats, Floats]:
+def planted() -> tuple[Problem, Floats, Floats]:
     """Three modules of forty pairs, neighbours sharing ten, in 40 localities, each with one or two of them."""
     rng = np.random.default_rng(2)
     M = np.zeros((3, 110))
@@ -107,15 +107,15 @@ def planted() -> tuple[Target, Floats, Floats]:
     P[np.arange(40), np.arange(40) % 3] = rng.uniform(0.5, 0.9, 40)
     P[:10, 0] = rng.uniform(0.5, 0.9, 10)
     C = reference.reconstruct(P, M) * rng.uniform(0.95, 1.05, (40, 110))
-    return make_target(sparse.csr_matrix(np.where(C > 0, C, 0).astype(np.float32))), P, M
+    return make_problem(sparse.csr_matrix(np.where(C > 0, C, 0).astype(np.float32))), P, M
 
 
 def runs(
-    target: Target, n_runs: int = 3, *, seed: int = 0, init: str = "kmeans", n_jobs: int = 1, n: int = 3
+    problem: Problem, n_runs: int = 3, *, seed: int = 0, init: str = "kmeans", n_jobs: int = 1, n: int = 3
 ) -> list[Run]:
-    options = Options(max_epochs=60, patience=20)
+    options = FitOptions(max_epochs=60, patience=20)
     rng = np.random.default_rng(seed)
-    return run_many(target, n, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True).runs
+    return run_many(problem, n, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True).runs
 
 
 def assert_same_runs(first: list[Run], second: list[Run]) -> None:
@@ -128,21 +128,21 @@ def assert_same_runs(first: list[Run], second: list[Run]) -> None:
 
 @pytest.mark.parametrize("init", STARTS)
 def test_same_seed_same_runs_whatever_the_number_of_threads_and_of_further_runs(init: str) -> None:
-    target, _, _ = planted()
-    first = runs(target, init=init)
-    assert_same_runs(first, runs(target, init=init))
-    assert_same_runs(first, runs(target, init=init, n_jobs=2))
-    assert_same_runs(first[:2], runs(target, 2, init=init))
-    others = runs(target, init=init, seed=1)
+    problem, _, _ = planted()
+    first = runs(problem, init=init)
+    assert_same_runs(first, runs(problem, init=init))
+    assert_same_runs(first, runs(problem, init=init, n_jobs=2))
+    assert_same_runs(first[:2], runs(problem, 2, init=init))
+    others = runs(problem, init=init, seed=1)
     assert not np.array_equal(first[0].P, first[1].P)
     assert not np.array_equal(first[0].P, others[0].P)
 
 
 @pytest.mark.parametrize("init", STARTS)
 def test_quality_is_that_of_what_is_returned(init: str) -> None:
-    target, _, _ = planted()
-    C = target.absolute().toarray().astype(np.float64)
-    for run in runs(target, 2, init=init):
+    problem, _, _ = planted()
+    C = problem.absolute().toarray().astype(np.float64)
+    for run in runs(problem, 2, init=init):
         P, M = run.P.astype(np.float64), run.M.astype(np.float64)
         chat = reference.reconstruct(P, M)
         loss = reference.batch_loss(C, P, M, np.arange(40), nu=9.0, gamma=1e-4, n_pairs=110)
@@ -156,9 +156,9 @@ def test_quality_is_that_of_what_is_returned(init: str) -> None:
 
 
 def test_planted_modules_are_found_from_a_kmeans_start() -> None:
-    target, P, M = planted()
-    options = Options(max_epochs=1000)
-    found = run_many(target, 3, options, init="kmeans", n_runs=3, rng=np.random.default_rng(0), n_jobs=1)
+    problem, P, M = planted()
+    options = FitOptions(max_epochs=1000)
+    found = run_many(problem, 3, options, init="kmeans", n_runs=3, rng=np.random.default_rng(0), n_jobs=1)
     best_P, best_M = found.factors
     cosines = (M / np.linalg.norm(M, axis=1, keepdims=True)) @ (
         best_M / np.linalg.norm(best_M, axis=1, keepdims=True)
@@ -172,9 +172,9 @@ def test_planted_modules_are_found_from_a_kmeans_start() -> None:
 def test_more_modules_than_correlated_localities() -> None:
     C = np.zeros((5, 20), dtype=np.float32)
     C[:2] = np.random.default_rng(0).random((2, 20))
-    target = make_target(sparse.csr_matrix(C))
+    problem = make_problem(sparse.csr_matrix(C))
     for init in STARTS:
-        for run in runs(target, 1, init=init, n=4):
+        for run in runs(problem, 1, init=init, n=4):
             assert np.isfinite(run.quality.loss)
             assert run.P.shape == (5, len(run.M))
             assert 1 <= len(run.M) <= 4
@@ -188,10 +188,10 @@ def test_co_presence_by_hand() -> None:
 
 
 def test_the_best_run_is_kept_and_of_the_others_their_figures() -> None:
-    target, _, _ = planted()
-    every = runs(target, 4, init="random", n_jobs=2)
-    options = Options(max_epochs=60, patience=20)
-    found = run_many(target, 3, options, init="random", n_runs=4, rng=np.random.default_rng(0), n_jobs=2)
+    problem, _, _ = planted()
+    every = runs(problem, 4, init="random", n_jobs=2)
+    options = FitOptions(max_epochs=60, patience=20)
+    found = run_many(problem, 3, options, init="random", n_runs=4, rng=np.random.default_rng(0), n_jobs=2)
     losses = [run.quality.loss for run in every]
     assert len(set(losses)) == 4
     assert found.best == int(np.argmin(losses))
@@ -202,16 +202,16 @@ def test_the_best_run_is_kept_and_of_the_others_their_figures() -> None:
 
 
 def test_a_run_comes_from_its_seed() -> None:
-    target, _, _ = planted()
-    second = runs(target, 2, init="random")[1]
-    options = Options(max_epochs=60, patience=20)
-    again = one_run(cpu_engines(target), target, 3, options, init="random", seed=second.seed)
+    problem, _, _ = planted()
+    second = runs(problem, 2, init="random")[1]
+    options = FitOptions(max_epochs=60, patience=20)
+    again = one_run(cpu_engines(problem), problem, 3, options, init="random", seed=second.seed)
     assert_same_runs([again], [second])
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_callbacks_come_in_order_and_in_the_calling_thread(n_jobs: int) -> None:
-    target, _, _ = planted()
+    problem, _, _ = planted()
     calls: list[tuple[int, int, float]] = []
     threads = set()
 
@@ -219,8 +219,8 @@ def test_callbacks_come_in_order_and_in_the_calling_thread(n_jobs: int) -> None:
         calls.append((run, epoch, loss))
         threads.add(threading.get_ident())
 
-    options, rng = Options(max_epochs=40, n_refits=1), np.random.default_rng(0)
-    found = run_many(target, 3, options, init="random", n_runs=3, rng=rng, n_jobs=n_jobs, callback=callback)
+    options, rng = FitOptions(max_epochs=40, n_refits=1), np.random.default_rng(0)
+    found = run_many(problem, 3, options, init="random", n_runs=3, rng=rng, n_jobs=n_jobs, callback=callback)
     assert threads == {threading.get_ident()}
     for k, run in enumerate(found.runs):
         assert [epoch for i, epoch, _ in calls if i == k] == list(range(run.n_epochs))
@@ -230,16 +230,16 @@ def test_callbacks_come_in_order_and_in_the_calling_thread(n_jobs: int) -> None:
 
 def test_an_interrupt_keeps_the_best_so_far() -> None:
     """It comes in the third epoch of the second run; runs that would follow are left out."""
-    target, _, _ = planted()
+    problem, _, _ = planted()
 
     def callback(run: int, epoch: int, _: float) -> None:
         if (run, epoch) == (1, 2):
             raise KeyboardInterrupt
 
-    options, rng = Options(max_epochs=10**6, tol=0, patience=10**6, n_refits=0), np.random.default_rng(0)
-    short = Options(max_epochs=5, n_refits=0)
-    first = run_many(target, 3, short, init="random", n_runs=1, rng=np.random.default_rng(0), n_jobs=1)
-    found = run_many(target, 3, options, init="random", n_runs=9, rng=rng, n_jobs=2, callback=callback)
+    options, rng = FitOptions(max_epochs=10**6, tol=0, patience=10**6, n_refits=0), np.random.default_rng(0)
+    short = FitOptions(max_epochs=5, n_refits=0)
+    first = run_many(problem, 3, short, init="random", n_runs=1, rng=np.random.default_rng(0), n_jobs=1)
+    found = run_many(problem, 3, options, init="random", n_runs=9, rng=rng, n_jobs=2, callback=callback)
     assert found.interrupted
     assert found.runs[0].seed == first.runs[0].seed
     assert len(found.runs) == 2
@@ -252,12 +252,12 @@ def test_an_interrupt_keeps_the_best_so_far() -> None:
 
 def test_an_interrupt_of_this_process_keeps_the_best_so_far() -> None:
     """A signal, as Ctrl-C sends, while runs go on in threads. Background jobs of a shell are started with it ignored."""
-    target, _, _ = planted()
-    options, rng = Options(max_epochs=200_000, tol=0, patience=10**6), np.random.default_rng(0)
+    problem, _, _ = planted()
+    options, rng = FitOptions(max_epochs=200_000, tol=0, patience=10**6), np.random.default_rng(0)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT)).start()
-        found = run_many(target, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2)
+        found = run_many(problem, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2)
     finally:
         signal.signal(signal.SIGINT, before)
     assert found.interrupted
@@ -265,26 +265,28 @@ def test_an_interrupt_of_this_process_keeps_the_best_so_far() -> None:
 
 
 def test_a_second_interrupt_is_let_through() -> None:
-    target, _, _ = planted()
+    problem, _, _ = planted()
 
     def callback(*_: float) -> None:
         raise KeyboardInterrupt
 
-    options, rng = Options(max_epochs=50, tol=0, n_refits=0), np.random.default_rng(0)
+    options, rng = FitOptions(max_epochs=50, tol=0, n_refits=0), np.random.default_rng(0)
     with pytest.raises(KeyboardInterrupt):
-        run_many(target, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2, callback=callback)
+        run_many(problem, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2, callback=callback)
 
 
 def test_errors_of_runs_and_callbacks_reach_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    target, _, _ = planted()
+    problem, _, _ = planted()
 
     def callback(_run: int, epoch: int, _loss: float) -> None:
         if epoch == 3:
             raise ZeroDivisionError
 
-    options = Options(max_epochs=10**6, tol=0, patience=10**6)
+    options = FitOptions(max_epochs=10**6, tol=0, patience=10**6)
     with pytest.raises(ZeroDivisionError):
-        run_many(target, 3, options, init="random", n_runs=3, rng=np.random.default_rng(0), n_jobs=2, callback=callback)
+        run_many(
+            problem, 3, options, init="random", n_runs=3, rng=np.random.default_rng(0), n_jobs=2, callback=callback
+        )
     starts = iter(range(10))
 
     def start(*_: object) -> None:
@@ -295,13 +297,13 @@ def test_errors_of_runs_and_callbacks_reach_the_caller(monkeypatch: pytest.Monke
 
     monkeypatch.setitem(run_module.STARTS, "random", start)  # type: ignore[arg-type]
     with pytest.raises((LookupError, OverflowError)):
-        run_many(target, 3, options, init="random", n_runs=3, rng=np.random.default_rng(0), n_jobs=2)
+        run_many(problem, 3, options, init="random", n_runs=3, rng=np.random.default_rng(0), n_jobs=2)
 
 
 def test_refits_take_their_epochs_from_the_run() -> None:
-    target, _, _ = planted()
+    problem, _, _ = planted()
     for n_refits, max_epochs in ((0, 45), (1, 45), (3, 45), (1, 30), (1, 3), (2, 61)):
-        options = Options(max_epochs=max_epochs, tol=0, patience=10**6, n_refits=n_refits)
-        run = one_run(cpu_engines(target), target, 3, options, init="random", seed=0)
+        options = FitOptions(max_epochs=max_epochs, tol=0, patience=10**6, n_refits=n_refits)
+        run = one_run(cpu_engines(problem), problem, 3, options, init="random", seed=0)
         assert run.n_epochs == max_epochs
         assert not run.converged

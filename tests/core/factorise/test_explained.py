@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 from lava_sc.core.factorise.amf.explained import explained
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.held_out import Fold, folds, held_out_cosines
-from lava_sc.core.factorise.problem import make_target, take_localities
+from lava_sc.core.factorise.problem import make_problem, take_localities
 
 
 def some(n_localities: int = 7, n_pairs: int = 2500, n_modules: int = 4) -> tuple[sparse.csr_matrix, ...]:
@@ -24,36 +24,36 @@ def some(n_localities: int = 7, n_pairs: int = 2500, n_modules: int = 4) -> tupl
 
 def test_parts_of_each_module() -> None:
     C, P, M = some()
-    target = make_target(C)
-    M = np.ascontiguousarray(M[:, target.columns])
-    dense, expected = target.absolute().toarray().astype(float), np.zeros(len(M))
+    problem = make_problem(C)
+    M = np.ascontiguousarray(M[:, problem.columns])
+    dense, expected = problem.absolute().toarray().astype(float), np.zeros(len(M))
     for i in range(len(P)):
         products = P[i].astype(float)[:, None] * M
         hat, winner = products.max(axis=0), products.argmax(axis=0)
         if hat.any():
             share = [dense[i, winner == m] @ hat[winner == m] for m in range(len(M))]
             expected += dense[i] @ hat / (hat @ hat) * np.array(share)
-    found = explained(target, P, M)
+    found = explained(problem, P, M)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     cosines = [
         (dense[i] @ h / np.linalg.norm(h)) ** 2 if (h := (P[i][:, None] * M).max(axis=0)).any() else 0
         for i in range(len(P))
     ]
     assert found.sum() == pytest.approx(sum(cosines), rel=1e-5)
-    np.testing.assert_allclose(explained(target, (0.3 * P).astype(np.float32), M), found, rtol=1e-5)
+    np.testing.assert_allclose(explained(problem, (0.3 * P).astype(np.float32), M), found, rtol=1e-5)
 
 
 def test_modules_that_are_the_data_explain_all() -> None:
     C, _, _ = some(3)
-    target = make_target(C)
-    found = explained(target, np.eye(3, dtype=np.float32), target.absolute().toarray())
+    problem = make_problem(C)
+    found = explained(problem, np.eye(3, dtype=np.float32), problem.absolute().toarray())
     np.testing.assert_allclose(found, np.asarray(C.multiply(C).sum(axis=1)).ravel(), rtol=1e-5)
 
 
 def test_taken_localities_are_as_if_there_were_no_others() -> None:
     C, _, _ = some()
-    whole, rows = make_target(C), np.array([1, 4, 5])
-    part, alone = take_localities(whole, rows), make_target(C[rows])
+    whole, rows = make_problem(C), np.array([1, 4, 5])
+    part, alone = take_localities(whole, rows), make_problem(C[rows])
     np.testing.assert_array_equal(part.absolute().toarray(), whole.absolute().toarray()[rows])
     np.testing.assert_allclose(part.locality_weights, alone.locality_weights)
     np.testing.assert_array_equal(part.columns, whole.columns)
@@ -76,7 +76,7 @@ def test_held_out_localities() -> None:
     kind = np.append(np.arange(30) % 3, 3)
     C = sparse.csr_matrix(patterns[kind] * rng.uniform(0.5, 1, (31, 1)).astype(np.float32))
     fold = Fold(np.arange(6, 30), np.array([*range(6), 30]))
-    cosines = held_out_cosines(make_target(C), fold, 3, Options(max_epochs=200), init="nmf", seed=0)
+    cosines = held_out_cosines(make_problem(C), fold, 3, FitOptions(max_epochs=200), init="nmf", seed=0)
     assert cosines.shape == (7,)
     assert (cosines[:6] > 0.97).all()
     assert cosines[6] < 0.6

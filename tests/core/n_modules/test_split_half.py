@@ -9,7 +9,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.factorise.amf.explained import explained
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.n_modules.split_half import Replication, cosines_of, in_other_half, way
 from lava_sc.core.nulls.null_data import NullData
 from lava_sc.core.nulls.shuffled_genes import least_kept
@@ -73,7 +73,7 @@ def data(*, modules: bool) -> tuple[NullData, list[tuple[np.ndarray, np.ndarray]
 
 
 def look(null: NullData, halves: list[tuple[np.ndarray, np.ndarray]], n_jobs: int = 1, **how: bool) -> Replication:
-    seeds, options = [5, 6], Options(gamma=1.0)
+    seeds, options = [5, 6], FitOptions(gamma=1.0)
     return in_other_half(null, halves, [1, 2, 3], options, seeds=seeds, init="nmf", n_jobs=n_jobs, **how)
 
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from lava_sc.core.factorise.amf.fit import Options
+from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.starts import STARTS, kmeans_start, random_start
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.floating]
 
-OPTIONS = Options()
+OPTIONS = FitOptions()
 
 
 def clustered(n_clusters: int = 3, size: int = 8, *, n_zero: int = 0) -> tuple[Floats, NDArray[np.intp]]:
@@ -32,8 +32,8 @@ def clustered(n_clusters: int = 3, size: int = 8, *, n_zero: int = 0) -> tuple[F
 
 def start(name: str, C: Floats, n_modules: int, seed: int = 0) -> tuple[Floats, Floats]:
     """Presences and modules, checked to be values of such."""
-    target = make_target(sparse.csr_matrix(C.astype(np.float32)))
-    P, M = STARTS[name](target, n_modules, OPTIONS, np.random.default_rng(seed))
+    problem = make_problem(sparse.csr_matrix(C.astype(np.float32)))
+    P, M = STARTS[name](problem, n_modules, OPTIONS, np.random.default_rng(seed))
     assert (P.shape, M.shape) == ((len(C), n_modules), (n_modules, C.any(axis=0).sum()))
     for values in (P, M):
         assert values.dtype == np.float32
@@ -87,8 +87,8 @@ def test_side_by_side(init: str) -> None:
 
 
 def test_random_start_is_uniform() -> None:
-    target = make_target(sparse.csr_matrix(np.ones((200, 300), dtype=np.float32)))
-    P, M = random_start(target, 5, OPTIONS, np.random.default_rng(0))
+    problem = make_problem(sparse.csr_matrix(np.ones((200, 300), dtype=np.float32)))
+    P, M = random_start(problem, 5, OPTIONS, np.random.default_rng(0))
     for values in (P, M):
         assert stats.kstest(values.ravel(), "uniform").pvalue > 1e-3
 
@@ -161,7 +161,7 @@ def test_kmeans_of_identical_localities_has_one_module() -> None:
 def test_kmeans_start_takes_a_target() -> None:
     """Of signed correlations, which it leaves as they are."""
     C, _ = clustered()
-    target = make_target(sparse.csr_matrix(C))
-    before = target.data.copy()
-    kmeans_start(target, 3, OPTIONS, np.random.default_rng(0))
-    np.testing.assert_array_equal(target.data, before)
+    problem = make_problem(sparse.csr_matrix(C))
+    before = problem.data.copy()
+    kmeans_start(problem, 3, OPTIONS, np.random.default_rng(0))
+    np.testing.assert_array_equal(problem.data, before)

@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from scipy import sparse
-from tests.core.amf.accelerated import problem, state, step
+from tests.core.factorise.accelerated import example, state, step
 from tests.reference import amf_numpy
 
 import lava_sc
-from lava_sc.core.factorise.amf.fit import Options, fit
+from lava_sc.core.factorise.amf.fit import FitOptions, fit
 from lava_sc.core.factorise.amf.loss import batch_loss
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import BLOCK, make_target
+from lava_sc.core.factorise.problem import BLOCK, make_problem
 from lava_sc.parallel import device as devices
 
 if TYPE_CHECKING:
-    from tests.core.amf.accelerated import Factory, Problem
+    from tests.core.factorise.accelerated import Example, Factory
 
-    from lava_sc.core.factorise.problem import Target
+    from lava_sc.core.factorise.problem import Problem
 
 SOURCES = str(Path(lava_sc.__file__).resolve().parents[1])
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -45,8 +45,8 @@ EXTREMES = pytest.mark.parametrize(("nu", "gamma"), [(1, 0), (1, 10), (9, 1e-4),
 
 
 @pytest.fixture(params=PROBLEMS)
-def case(request: pytest.FixtureRequest) -> Problem:
-    return problem(**PROBLEMS[request.param])
+def case(request: pytest.FixtureRequest) -> Example:
+    return example(**PROBLEMS[request.param])
 
 
 @pytest.fixture(params=["plain_cpu", "fused_cpu", "plain_cuda", "fused_cuda", "plain_mps"])
@@ -65,9 +65,9 @@ def engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     assert torch.device(device).type == device
     monkeypatch.setattr(torch_engine, "_can_fuse", lambda _: kernels == "fused")
 
-    def make(target: Target, **options: Any) -> Any:
-        found: Any = accelerator_engines(target, device, **options)
-        probe = found(np.ones((target.n_localities, 1)), np.ones((1, target.n_columns)))
+    def make(problem: Problem, **options: Any) -> Any:
+        found: Any = accelerator_engines(problem, device, **options)
+        probe = found(np.ones((problem.n_localities, 1)), np.ones((1, problem.n_columns)))
         assert type(probe._chunks._kernels).__name__ == ("TritonKernels" if kernels == "fused" else "PlainKernels")
         return found
 
@@ -75,19 +75,19 @@ def engines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("nu", [1, 9, 100])
-def test_row_sums(case: Problem, nu: float, engines: Factory) -> None:
+def test_row_sums(case: Example, nu: float, engines: Factory) -> None:
     """Float32 products, and float32 sums over a block at most: 1e-6 of a sum of terms that are not negative."""
-    C, P, M = (a[case.rows] if a.shape[0] == case.target.n_localities else a for a in case.doubles)
+    C, P, M = (a[case.rows] if a.shape[0] == case.problem.n_localities else a for a in case.doubles)
     hat = amf_numpy.reconstruct(P, M)
     w2, error = np.where(hat > C, nu**2, 1), hat - C
     expected = [w2 * C * C, w2 * C * hat, w2 * hat * hat, abs(error), np.maximum(error, 0)]
-    found = engines(case.target)(case.P, case.M).row_sums(case.rows, nu)
+    found = engines(case.problem)(case.P, case.M).row_sums(case.rows, nu)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, np.sum(expected, axis=2).T, rtol=5e-6, atol=1e-7 * C.shape[1])
 
 
 @EXTREMES
-def test_gradient(case: Problem, nu: float, gamma: float, engines: Factory) -> None:
+def test_gradient(case: Example, nu: float, gamma: float, engines: Factory) -> None:
     """Read off one step of Adam: where the gradient is far below ε, the step is the gradient times rate / ε.
 
     So the slopes are scaled down and the rate is scaled up, for a largest step of 1/4. Rounding: of float32 around 1/2,
@@ -100,9 +100,9 @@ def test_gradient(case: Problem, nu: float, gamma: float, engines: Factory) -> N
     # One module's scale moves no cosine: its g_P may be 0
     largest = {0: max(np.abs(g_P).max(), np.abs(g_M).max()), 1: np.abs(g_M).max()}
     for at, g in enumerate((g_P, g_M)):
-        engine = engines(case.target)(case.P, case.M)
+        engine = engines(case.problem)(case.P, case.M)
         sums = engine.row_sums(case.rows, nu)
-        weights, J = case.target.locality_weights[case.rows], case.target.n_pairs
+        weights, J = case.problem.locality_weights[case.rows], case.problem.n_pairs
         slopes = batch_loss(sums, weights, n_pairs=J, gamma=gamma).slopes
         scale = 1e-14 / largest[0]
         rate = 0.25 / largest[at] / scale * 1e-8
@@ -117,8 +117,8 @@ def test_epochs(nu: float, gamma: float, engines: Factory) -> None:
     pytest.importorskip("torch")
     from tests.reference.amf import epoch
 
-    case, batches = problem(12, edges=False), [np.array([0, 5, 7, 2]), np.array([11, 3, 1, 10]), np.array([9, 4, 6, 8])]
-    engine = engines(case.target)(case.P, case.M)
+    case, batches = example(12, edges=False), [np.array([0, 5, 7, 2]), np.array([11, 3, 1, 10]), np.array([9, 4, 6, 8])]
+    engine = engines(case.problem)(case.P, case.M)
     for rows in batches * 2:
         step(engine, case, rows, nu=nu, gamma=gamma)
     P, M, _ = epoch(*case.doubles, batches * 2, nu=nu, gamma=gamma, learning_rate=1e-2)
@@ -129,9 +129,9 @@ def test_epochs(nu: float, gamma: float, engines: Factory) -> None:
 
 
 def test_presences_outside_of_the_batch_move_by_their_momentum(engines: Factory) -> None:
-    case = problem(edges=False)
+    case = example(edges=False)
     case.P[[6, 7]] = 0.5
-    engine = engines(case.target)(case.P, case.M)
+    engine = engines(case.problem)(case.P, case.M)
     step(engine, case, np.array([6, 7]), nu=9, gamma=1)
     before = state(engine)[0]
     step(engine, case, np.array([8]), nu=9, gamma=1)
@@ -143,10 +143,10 @@ def test_presences_outside_of_the_batch_move_by_their_momentum(engines: Factory)
 
 
 def test_chunks_change_nothing_but_rounding(engines: Factory) -> None:
-    case = problem(5, 2 * BLOCK + 5, density=0.05, edges=False)
+    case = example(5, 2 * BLOCK + 5, density=0.05, edges=False)
     found = []
     for memory in (1, None):
-        engine = engines(case.target, memory=memory)(case.P, case.M)
+        engine = engines(case.problem, memory=memory)(case.P, case.M)
         sums = engine.row_sums(case.rows, 9)
         for _ in range(2):
             step(engine, case, case.rows, nu=9, gamma=1)
@@ -159,10 +159,10 @@ def test_running_out_of_memory_at_the_last_moment_changes_nothing(
     engines: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums of the gradient are the last that takes memory; the chunk is then done again, by halves."""
-    case = problem(5, 2 * BLOCK, density=0.05, edges=False)
+    case = example(5, 2 * BLOCK, density=0.05, edges=False)
     found = []
     for errors in ([], [RuntimeError("CUDA out of memory")]):
-        engine = engines(case.target)(case.P, case.M)
+        engine = engines(case.problem)(case.P, case.M)
         slopes = np.full((len(case.rows), 2), 0.5)
         kernels = sys.modules[type(engine._chunks._kernels).__module__]
 
@@ -180,8 +180,8 @@ def test_running_out_of_memory_at_the_last_moment_changes_nothing(
 
 
 def test_the_same_again(engines: Factory) -> None:
-    case = problem(n_pairs=BLOCK + 5)
-    factory = engines(case.target)
+    case = example(n_pairs=BLOCK + 5)
+    factory = engines(case.problem)
     found = []
     for _ in range(2):
         engine = factory(case.P, case.M)
@@ -193,9 +193,9 @@ def test_the_same_again(engines: Factory) -> None:
 
 
 def test_the_start_and_what_is_kept_are_copies(engines: Factory) -> None:
-    case = problem()
+    case = example()
     start = case.P.copy(), case.M.copy()
-    engine = engines(case.target)(case.P, case.M)
+    engine = engines(case.problem)(case.P, case.M)
     kept = state(engine)
     step(engine, case, case.rows, nu=9, gamma=1)
     for given_, found, before in zip((case.P, case.M), engine.kept(), start, strict=True):
@@ -211,12 +211,12 @@ def test_a_whole_fit_ends_where_the_cpu_ends(engines: Factory) -> None:
     rng = np.random.default_rng(5)
     C = (rng.random((24, 3, 1)) ** 2 * rng.random((3, 90)) ** 3).max(axis=1)
     C = np.where(rng.random(C.shape) < 0.3, 0, C).astype(np.float32)
-    target = make_target(sparse.csr_matrix(C))
-    P, M = rng.random((24, 3), dtype=np.float32), rng.random((3, target.n_columns), dtype=np.float32)
-    options = Options(batch_size=12, learning_rate=3e-2, patience=10, max_epochs=4 if INTERPRETED else 300)
+    problem = make_problem(sparse.csr_matrix(C))
+    P, M = rng.random((24, 3), dtype=np.float32), rng.random((3, problem.n_columns), dtype=np.float32)
+    options = FitOptions(batch_size=12, learning_rate=3e-2, patience=10, max_epochs=4 if INTERPRETED else 300)
     ours, cpu = (
-        fit(factory, target, P, M, options, np.random.default_rng(1))
-        for factory in (engines(target), cpu_engines(target))
+        fit(factory, problem, P, M, options, np.random.default_rng(1))
+        for factory in (engines(problem), cpu_engines(problem))
     )
     assert ours.losses.min() < 0.9 * ours.losses[0]
     np.testing.assert_allclose(ours.losses.min(), cpu.losses.min(), rtol=1e-4)

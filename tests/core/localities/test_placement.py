@@ -18,7 +18,7 @@ from lava_sc.core.localities.kd_index import build_index
 from lava_sc.core.localities.placement import (
     ANALYTIC_WEIGHTS,
     OPTIMIZERS,
-    Options,
+    PlacementOptions,
     locality_in_degree,
     n_localities,
     place_probes,
@@ -60,7 +60,7 @@ def place(
     Z: Floats, n: int = 30, n_probes: int = 20, *, seed: int = 0, n_jobs: int | None = 1, **options: Any
 ) -> Placement:
     options = dict(max_evals=12, n_jobs=n_jobs) | options
-    return place_probes(Z, n, n_probes, Options(**options), np.random.default_rng(seed))
+    return place_probes(Z, n, n_probes, PlacementOptions(**options), np.random.default_rng(seed))
 
 
 def analytic_probes(Z: Floats, optimizer: str, seed: int) -> Floats:

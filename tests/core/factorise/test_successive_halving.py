@@ -12,19 +12,19 @@ from scipy.optimize import linear_sum_assignment
 from tests.reference.amf_numpy import batch_loss, co_presence_entropy, reconstruct
 
 from lava_sc.core.factorise.amf import successive_halving
-from lava_sc.core.factorise.amf.fit import Options, fit
+from lava_sc.core.factorise.amf.fit import FitOptions, fit
 from lava_sc.core.factorise.amf.refit import sample_pairs
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.factorise.amf.successive_halving import factorised, nmf_start
 from lava_sc.core.factorise.engines.cpu import cpu_engines
-from lava_sc.core.factorise.problem import make_target
+from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[Any]  # float32 or float64
 
-OPTIONS = Options()
+OPTIONS = FitOptions()
 
 
 def planted(seed: int, n_localities: int = 60, n_modules: int = 4) -> tuple[Floats, Floats, Floats]:
@@ -48,10 +48,10 @@ def planted(seed: int, n_localities: int = 60, n_modules: int = 4) -> tuple[Floa
 
 def started(name: str, C: Floats, n_modules: int, seed: int) -> tuple[Floats, Floats]:
     """P and M, over all pairs."""
-    target = make_target(sparse.csr_matrix(C.astype(np.float32)))
-    P, compact = STARTS[name](target, n_modules, OPTIONS, np.random.default_rng(seed))
+    problem = make_problem(sparse.csr_matrix(C.astype(np.float32)))
+    P, compact = STARTS[name](problem, n_modules, OPTIONS, np.random.default_rng(seed))
     M = np.zeros((n_modules, C.shape[1]))
-    M[:, target.columns] = compact
+    M[:, problem.columns] = compact
     return P.astype(np.float64), M
 
 
@@ -74,9 +74,9 @@ def test_lower_than_fits_from_other_starts(seed: int) -> None:
     nmf = loss(C, *started("nmf", C, 4, seed))
     columns = C.any(axis=0)
     for name in ("kmeans", "random"):
-        target, rng = make_target(sparse.csr_matrix(C.astype(np.float32))), np.random.default_rng(seed)
-        other = STARTS[name](target, 4, OPTIONS, rng)
-        fitted = fit(cpu_engines(target), target, *other, replace(OPTIONS, max_epochs=210, patience=211), rng)
+        problem, rng = make_problem(sparse.csr_matrix(C.astype(np.float32))), np.random.default_rng(seed)
+        other = STARTS[name](problem, 4, OPTIONS, rng)
+        fitted = fit(cpu_engines(problem), problem, *other, replace(OPTIONS, max_epochs=210, patience=211), rng)
         assert nmf < min(loss(C[:, columns], *other), loss(C[:, columns], fitted.P, fitted.M))
     assert nmf < loss(C, P, M)
 
@@ -125,15 +125,15 @@ def test_options_of_the_fit_are_those_of_the_pilots(monkeypatch: pytest.MonkeyPa
     """ν and γ are, steps and epochs are not."""
     seen = []
 
-    def spy(engines, target, P, M, options, rng):  # type: ignore[no-untyped-def]
+    def spy(engines, problem, P, M, options, rng):  # type: ignore[no-untyped-def]
         seen.append(options)
-        return fit(engines, target, P, M, options, rng)
+        return fit(engines, problem, P, M, options, rng)
 
     monkeypatch.setattr(successive_halving, "fit", spy)
     C = planted(0, 20)[0]
-    target = make_target(sparse.csr_matrix(C.astype(np.float32)))
-    options = Options(nu=3, gamma=2, learning_rate=1e-4, tol=0.5, patience=1, max_epochs=7)
-    nmf_start(target, 2, options, np.random.default_rng(0))
+    problem = make_problem(sparse.csr_matrix(C.astype(np.float32)))
+    options = FitOptions(nu=3, gamma=2, learning_rate=1e-4, tol=0.5, patience=1, max_epochs=7)
+    nmf_start(problem, 2, options, np.random.default_rng(0))
     assert {(found.nu, found.gamma) for found in seen} == {(3, 2)}
     assert all(found.patience > found.max_epochs > 7 for found in seen)
 
@@ -147,11 +147,11 @@ def test_as_many_pilots_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         return fit(*arguments)
 
     monkeypatch.setattr(successive_halving, "fit", spy)
-    target = make_target(sparse.csr_matrix(planted(0, 20)[0].astype(np.float32)))
+    problem = make_problem(sparse.csr_matrix(planted(0, 20)[0].astype(np.float32)))
     counts = {}
     for n_pilots in (1, 2, 8):
         fitted.clear()
-        nmf_start(target, 2, Options(n_pilots=n_pilots), np.random.default_rng(0))
+        nmf_start(problem, 2, FitOptions(n_pilots=n_pilots), np.random.default_rng(0))
         counts[n_pilots] = len(fitted)
     assert counts == {1: 0, 2: 2, 8: 8 + 4 + 2}
 
@@ -162,8 +162,8 @@ def test_factorised_finds_factors_that_share_nothing() -> None:
     M = np.repeat(np.eye(3), 12, axis=1) * rng.uniform(0.3, 1, 36)
     P = np.repeat(np.eye(3), 5, axis=0) * np.geomspace(0.02, 1, 15)[rng.permutation(15)][:, None]
     P /= P.max(axis=0)
-    target = make_target(sparse.csr_matrix((P @ M).astype(np.float32)))
-    found = [factorised(target, 3, np.random.default_rng(seed)) for seed in range(5)]
+    problem = make_problem(sparse.csr_matrix((P @ M).astype(np.float32)))
+    found = [factorised(problem, 3, np.random.default_rng(seed)) for seed in range(5)]
     P_found, M_found = min(found, key=lambda factors: np.abs(factors[0] @ factors[1] - P @ M).max())
     which, _ = matched(M_found.astype(np.float64), M)
     np.testing.assert_allclose(P_found[:, which], P, atol=1e-3)

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from tests.helpers import comes_true
 
-from lava_sc.parallel.mapped import let_go_above, mapping_of
+from lava_sc.parallel.mapped import drop_pages_above, mapping_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def test_pages_are_let_go_of_and_nothing_is_lost(tmp_path: Path, mode: str) -> N
         array[:] = expected
     assert int(array.sum()) == int(expected.sum())
     assert held() > before + 190 * MB
-    let_go_above(array, before + 100 * MB)
+    drop_pages_above(array, before + 100 * MB)
     assert comes_true(lambda: held() < before + 100 * MB)
     assert watching() == n_watching + 1
     for _ in range(5):
@@ -62,7 +62,7 @@ def test_views_of_an_array_are_of_its_file(tmp_path: Path) -> None:
 def test_what_is_in_memory_or_has_no_limit_is_left_alone(tmp_path: Path) -> None:
     n_watching = watching()
     assert mapping_of(np.arange(5)[1:]) is None
-    let_go_above(np.arange(5), 0)
+    drop_pages_above(np.arange(5), 0)
     np.arange(10).tofile(tmp_path / "numbers")
-    let_go_above(np.memmap(tmp_path / "numbers", dtype=np.int64, mode="r"), np.inf)
+    drop_pages_above(np.memmap(tmp_path / "numbers", dtype=np.int64, mode="r"), np.inf)
     assert watching() == n_watching
