@@ -11,7 +11,7 @@ from tests import helpers
 
 import lava_sc as lava
 from lava_sc.cli.commands import main
-from lava_sc.core import cost_model
+from lava_sc.parallel import memory
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_dry_run_estimates_and_writes_nothing(small_file, tmp_path, capsys):
 
 
 def test_dry_run_of_what_does_not_fit_warns_and_fails(small_file, capsys, monkeypatch):
-    monkeypatch.setattr(cost_model, "memory_available", lambda: 1000)
+    monkeypatch.setattr(memory, "memory_available", lambda: 1000)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert main(["run", str(small_file), "--dry-run", *FAST]) == 1

@@ -21,6 +21,7 @@ from lava_sc.core import cost_model
 from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.problem import make_problem
+from lava_sc.parallel import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,7 +100,7 @@ def machine_with_64_gb(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_what_the_machine_and_all_control_groups_leave(
     tmp_path: Path, contents: Mapping[str, object], expected: int
 ) -> None:
-    assert cost_model.memory_available(files(tmp_path, contents)) == expected * GB
+    assert memory.memory_available(files(tmp_path, contents)) == expected * GB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process are read from /proc")
@@ -108,7 +109,7 @@ def test_memory_is_what_the_limits_of_the_process_leave(which: str) -> None:
     """As much as is said to be left can be taken, but for what the libraries take themselves, and no more."""
     code = f"""
 import resource
-from lava_sc.core.cost_model import memory_available
+from lava_sc.parallel.memory import memory_available
 import numpy as np
 
 resource.setrlimit(resource.{which}, (6 * 10**9, 6 * 10**9))
@@ -126,7 +127,7 @@ except MemoryError:
 
 
 def test_memory_of_this_machine() -> None:
-    assert 0 < cost_model.memory_available() <= psutil.virtual_memory().total
+    assert 0 < memory.memory_available() <= psutil.virtual_memory().total
 
 
 def size_of(X: sparse.csr_matrix) -> int:

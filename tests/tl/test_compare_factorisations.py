@@ -138,7 +138,7 @@ def test_runs_that_do_not_converge_are_warned_of(stages: Mapping[str, AnnData]) 
 
 
 def test_what_does_not_fit_is_refused(stages: Mapping[str, AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lava_sc.core.cost_model.memory_available", lambda: 1000)
+    monkeypatch.setattr("lava_sc.parallel.memory.memory_available", lambda: 1000)
     adata = stages["amf"].copy()
     with pytest.raises(
         ValueError, match=r"Found that 2 runs of each method, .* GB that are available; lower n_modules"

@@ -14,7 +14,7 @@ from tests.helpers import assert_unchanged, toy
 from tests.test_arrays import opened, values_of
 
 import lava_sc as lava
-from lava_sc.core import cost_model, placement_rehearsal
+from lava_sc.parallel import memory, placement_rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_table() -> None:
     assert re.fullmatch(r"\d+ genes: [\d,]+ ± 0 correlations", table["what"]["locality_corr"])
     assert re.fullmatch(r"3 modules of [\d,]+ pairs, 4 runs of about \d+ epochs", table["what"]["amf"])
     assert table.attrs["n_modules"] == 3
-    assert table.attrs["available_gb"] == pytest.approx(cost_model.memory_available() / 1e9, rel=0.5)
+    assert table.attrs["available_gb"] == pytest.approx(memory.memory_available() / 1e9, rel=0.5)
     more = lava.tl.estimate(toy(), 6, n_runs=4, **FAST)
     assert more.loc["amf", "memory_gb"] > table.loc["amf", "memory_gb"]
     chosen = lava.tl.estimate(toy(), n_runs=4, **FAST)
@@ -137,7 +137,7 @@ def test_table() -> None:
 
 @pytest.mark.parametrize("placed", [2e7, 0], ids=["placed", "drawn"])
 def test_same_seed_same_estimate(placed: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost_model, "memory_available", lambda: 10**10)
+    monkeypatch.setattr(memory, "memory_available", lambda: 10**10)
     monkeypatch.setattr(placement_rehearsal, "_PLACED", placed)
     adata = toy()
     del adata.var["lava_genes"]
@@ -155,7 +155,7 @@ def test_same_seed_same_estimate(placed: float, monkeypatch: pytest.MonkeyPatch)
 def test_same_sizes_from_all_kinds_of_arrays(
     name: str, given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost_model, "memory_available", lambda: 10**10)
+    monkeypatch.setattr(memory, "memory_available", lambda: 10**10)
     adata = richer_toy()
     if not given:
         del adata.var["lava_genes"]
@@ -182,7 +182,7 @@ def test_nothing_is_changed(kind: Callable[[Any], Any]) -> None:
 def test_steps_that_do_not_fit_are_named_with_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     adata = toy()
     needed = lava.tl.estimate(adata, **FAST)["memory_gb"] * 1e9
-    monkeypatch.setattr(cost_model, "memory_available", lambda: needed.max() - 1)
+    monkeypatch.setattr(memory, "memory_available", lambda: needed.max() - 1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         table = lava.tl.estimate(adata, **FAST)

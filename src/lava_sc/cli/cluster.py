@@ -6,7 +6,7 @@ import logging
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
-from lava_sc.core.cost_model import memory_available
+from lava_sc.parallel.memory import memory_available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,6 +16,7 @@ from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.factorise.amf.successive_halving import MOST_PAIRS
 from lava_sc.core.factorise.engines.cpu import cpu_engines
 from lava_sc.core.factorise.problem import make_problem
+from lava_sc.parallel import memory as memory_limits
 from lava_sc.parallel.threads import resolve_n_jobs
 
 if TYPE_CHECKING:
@@ -136,13 +137,13 @@ def check_correlations_fit(
             stored=stored,
         )
 
-    if needed(n_localities * n_pairs(n_features), n_features) <= cost_model.memory_available():
+    if needed(n_localities * n_pairs(n_features), n_features) <= memory_limits.memory_available():
         return
     some = np.random.default_rng(0).permutation(n_localities)[:_CHECKED]
     sample = sample_correlations(source, members[some], n_localities, n_jobs=n_jobs, fdr=fdr, **options)
     expected, error = sample.growth.n_nonzero(n_localities)
     what = f"the correlations between {n_features:,} genes in {n_localities:,} localities"
-    cost_model.refuse_what_does_not_fit(what, needed(max(expected - error, 0.0), sample.n_defined), remedy)
+    memory_limits.refuse_what_does_not_fit(what, needed(max(expected - error, 0.0), sample.n_defined), remedy)
 
 
 def fit_seconds(

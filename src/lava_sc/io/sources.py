@@ -13,12 +13,12 @@ import zarr
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
-from lava_sc.core.cost_model import memory_available
+from lava_sc.io import values as value_checks
 from lava_sc.io.arrays import plain, refuse_kind
 from lava_sc.io.backends import Chunks, CompressedColumns, CompressedRows, Dense
 from lava_sc.io.blocks import SHARE_OF_MEMORY, Block, InMemory, group_localities, rows_needed
 from lava_sc.parallel.dask_collections import is_dask
-from lava_sc.stored import checks
+from lava_sc.parallel.memory import memory_available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class Stored:
         if not np.array_equal(order, np.arange(len(order))):
             X = X[:, np.argsort(order)]
         X = plain(X, self.storage.where)
-        checks.finite(X, self.storage.where)
+        value_checks.finite(X, self.storage.where)
         return X
 
 
@@ -134,7 +134,7 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None, file:
         return Stored(storage, columns, memory, file)
     everything = np.array_equal(columns, np.arange(X.shape[1]))
     X = plain(X if everything else X[:, columns], where)
-    checks.finite(X, where)
+    value_checks.finite(X, where)
     return InMemory(X)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 
 from lava_sc._logging import warn
-from lava_sc.stored import checks
+from lava_sc.io import values as value_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +102,7 @@ def highly_variable(
     MemoryError
         If they do not fit into memory, and cannot be measured piece by piece.
     """
-    has_logarithms, factors = _kind_of_values(source.head(checks.SAMPLED_ROWS), seen, flavor, where)
+    has_logarithms, factors = _kind_of_values(source.head(value_checks.SAMPLED_ROWS), seen, flavor, where)
 
     def measured(start: int, stop: int) -> DataMatrix:
         X = source.rows(start, stop)
@@ -130,9 +130,9 @@ def _kind_of_values(head: DataMatrix, seen: Survey, flavor: Flavor, where: str) 
     """
     wants_counts = flavor in _COUNT_FLAVORS
     expected = f"flavor={flavor!r} measures variability of {'raw counts' if wants_counts else 'log-normalised values'}"
-    is_counts = checks.looks_like_counts(head)
+    is_counts = value_checks.looks_like_counts(head)
     largest, factors, msg = seen.highest.max(), None, ""
-    if checks.looks_scaled(head):
+    if value_checks.looks_scaled(head):
         msg = f"{where} holds negative values and looks scaled, but {expected}; pass layer= with unscaled values."
     elif wants_counts and not is_counts:
         msg = f"{where} does not look like raw counts, but {expected}; pass layer= with counts or another flavor."

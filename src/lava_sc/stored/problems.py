@@ -8,10 +8,10 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lava_sc.core.cost_model import memory_available
 from lava_sc.core.factorise.problem import make_problem
 from lava_sc.io.correlation_store import open_store, scratch_in
 from lava_sc.parallel.mapped import drop_pages_above
+from lava_sc.parallel.memory import memory_available
 from lava_sc.parallel.workers import folder_of_worker, memory_limit_of_worker
 from lava_sc.stored.fields import load, stored_at
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from lava_sc._logging import logger
-from lava_sc.core.cost_model import fit_bytes, refuse_what_does_not_fit
+from lava_sc.core.cost_model import fit_bytes
 from lava_sc.core.factorise.amf.restarts import share_threads
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.parallel.device import resolve_device
+from lava_sc.parallel.memory import refuse_what_does_not_fit
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks
 

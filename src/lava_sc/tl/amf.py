@@ -264,7 +264,7 @@ def _chosen_gamma(sweep: Sweep) -> float:
     gamma, ratio = sweep.gammas[sweep.chosen], sweep.runs[sweep.chosen].quality.overestimation
     if not sweep.met:
         msg = (
-            f"With no gamma up to {sweep.gammas[-1]:g} does overestimation make up less than {sweep.problem:.2g} of the "
+            f"With no gamma up to {sweep.gammas[-1]:g} does overestimation make up less than {sweep.target:.2g} of the "
             f"error; took {gamma:g}, with which it makes up {ratio:.2g}."
         )
         warn(msg)

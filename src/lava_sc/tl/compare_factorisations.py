@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lava_sc._logging import logger, warn
-from lava_sc.core.cost_model import fit_bytes, refuse_what_does_not_fit
+from lava_sc.core.cost_model import fit_bytes
 from lava_sc.core.factorise.amf.restarts import share_threads
 from lava_sc.core.factorise.nmf import MAX_UPDATES, by_amf, by_nmf
 from lava_sc.core.n_modules.medoids import silhouette_of_runs
+from lava_sc.parallel.memory import refuse_what_does_not_fit
 from lava_sc.stored import checks
 from lava_sc.stored.fields import has, load, load_params, store
 from lava_sc.stored.problems import problem_of

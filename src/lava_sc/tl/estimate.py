@@ -17,6 +17,7 @@ from lava_sc.core.n_modules.sweep import N_FOLDS, N_NULLS_OF_CURVE, N_RUNS_OF_NU
 from lava_sc.core.placement_rehearsal import sample_placement
 from lava_sc.core.rehearsal import fit_seconds, sample_correlations
 from lava_sc.io.blocks import InMemory
+from lava_sc.parallel import memory as memory_limits
 from lava_sc.parallel.threads import resolve_n_jobs
 from lava_sc.stored import checks, embeddings, inputs
 from lava_sc.stored.fields import GENE_MASK
@@ -138,7 +139,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     checks.in_range("n_modules", n_modules, 1, places.n_localities, integer=True)
     names = [covariates] if isinstance(covariates, str) else list(covariates or [])
     columns = names if batch_key is None else [*names, batch_key]
-    available = cost_model.memory_available()
+    available = memory_limits.memory_available()
 
     members, placing = _placing(places, rng, n_jobs)
     stages = {"localities": placing}
@@ -160,7 +161,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     fitting = fit_seconds(sample.C, places.n_localities, found["n_columns"], n_modules, rng)
     amf = _factorising(found, *fitting, n_runs, n_jobs)
     stages |= _choosing(amf, stages["locality_corr"], n_runs, tested=fdr is not None) if chosen else {"amf": amf}
-    return _table(stages, found | {"available_gb": available / cost_model.GB})
+    return _table(stages, found | {"available_gb": available / memory_limits.GB})
 
 
 @dataclass(frozen=True)
@@ -287,14 +288,14 @@ def _about(number: float) -> str:
 def _table(stages: Mapping[str, _Stage], found: Mapping[str, float]) -> pd.DataFrame:
     left = np.cumsum([0.0, *(stage.left for stage in stages.values())])[:-1]
     memory = [float(before + stage.peak) for before, stage in zip(left, stages.values(), strict=True)]
-    available = found["available_gb"] * cost_model.GB
+    available = found["available_gb"] * memory_limits.GB
     for name, n_bytes in zip(stages, memory, strict=True):
         if n_bytes > available:
-            warn(cost_model.too_large(name, n_bytes, available, _REMEDIES[name]))
+            warn(memory_limits.too_large(name, n_bytes, available, _REMEDIES[name]))
     table = pd.DataFrame(
         {
             "seconds": [stage.seconds for stage in stages.values()],
-            "memory_gb": [n_bytes / cost_model.GB for n_bytes in memory],
+            "memory_gb": [n_bytes / memory_limits.GB for n_bytes in memory],
             "fits": [n_bytes <= available for n_bytes in memory],
             "what": [stage.what for stage in stages.values()],
         },

@@ -12,6 +12,7 @@ from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pair_finders import pair_finder
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.rehearsal import check_correlations_fit
+from lava_sc.io import values as value_checks
 from lava_sc.io.correlation_store import new_store
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks, inputs
@@ -167,7 +168,7 @@ def locality_corr(
     mask = inputs.gene_mask(adata, mask_var, GENE_MASK)
     covariates = [covariates] if isinstance(covariates, str) else list(covariates or [])
     source = inputs.source(adata, mask, layer=layer, use_raw=use_raw)
-    checks.warn_about_values(source.head(checks.SAMPLED_ROWS), inputs.matrix_name(layer, use_raw=use_raw))
+    value_checks.warn_about_values(source.head(value_checks.SAMPLED_ROWS), inputs.matrix_name(layer, use_raw=use_raw))
     params: dict[str, Any] = {
         "layer": layer,
         "use_raw": use_raw,

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from lava_sc._logging import logger, warn
 from lava_sc.core.localities.size import jaccard_by_chance, jaccard_by_size, size_grid, suggest_size
+from lava_sc.io import values as value_checks
 from lava_sc.io.dense import dense
 from lava_sc.stored import checks, embeddings, inputs
 from lava_sc.stored.fields import GENE_MASK, check_key, store
@@ -195,7 +196,7 @@ def _feature_space(
     if feature_rep is None:
         mask = inputs.gene_mask(adata, mask_var, GENE_MASK)
         X = inputs.source(adata, mask, layer=layer).rows(0, adata.n_obs)
-        if checks.looks_like_counts(X):
+        if value_checks.looks_like_counts(X):
             msg = (
                 f"{inputs.matrix_name(layer)} holds whole numbers only and looks like raw counts: distances between cells "
                 f"follow sequencing depth; normalise and log-transform first, or pass layer= or feature_rep=."
