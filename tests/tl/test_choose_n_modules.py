@@ -189,3 +189,14 @@ def test_null_keeps_depth() -> None:
 def test_changed_objects_are_refused(three: AnnData, change: Callable[[AnnData], AnnData], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lava.tl.choose_n_modules(change(three), [2], **QUICK)
+
+
+@pytest.mark.filterwarnings("ignore:Number of modules")
+@pytest.mark.parametrize("sizes", [(103,), (103, 300)], ids=["all cells", "a section"])
+def test_a_locality_that_takes_every_cell_there_is(sizes: tuple[int, ...]) -> None:
+    """Halves of 103 cells have 51 and 52: a locality of 51.5, rounded, does not fit into both."""
+    adata = lava.datasets.planted(n_modules=2, n_cells=sum(sizes), n_genes=60)
+    adata.obs["section"] = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
+    correlated(adata, n_neighbors=103, library_key="section")
+    lava.tl.choose_n_modules(adata, range(1, 3), n_runs=2, n_permutations=1, n_splits=2, init="kmeans")
+    assert np.isfinite(adata.uns["lava"]["n_modules"]["other_cells"]).all()

@@ -49,6 +49,14 @@ class PlacementInputs:
         """Section of each cell, (E,)."""
         return np.zeros(len(self.Z), dtype=np.int64) if self.sections is None else self.sections[0]
 
+    @property
+    def smallest_section(self) -> int:
+        """Number of cells in the smallest section that has a probe."""
+        if self.sections is None:
+            return len(self.Z)
+        of_cell, of_probe = self.sections
+        return int(np.bincount(of_cell)[np.unique(of_probe)].min())
+
     def n_probes(self, overlap: float) -> int:
         """Number of localities."""
         return n_localities(len(self.Z), self.n, overlap)

@@ -91,7 +91,7 @@ def in_other_cells(
     halves = []
     for _ in range(n_splits):
         parts = draw_halves(again.strata, rng)
-        n = scaled_size(again.n, 1 / 2)
+        n = min(scaled_size(again.n, 1 / 2), again.smallest_section // 2)  # both halves have a locality at every probe
         first, second = (members_among(again.Z, part, again.probes, n, again.sections, how["n_jobs"]) for part in parts)
         halves.append((first, second))
     seeds = [int(s) for s in rng.integers(2**63, size=n_splits)]
