@@ -109,7 +109,7 @@ def report(
         }
     context |= _facts(adata, key)
     environment = Environment(
-        loader=PackageLoader("lava_sc", "report"),
+        loader=PackageLoader("lava_sc", "_report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -139,7 +139,7 @@ def test_threads_change_no_number(method: Any) -> None:
 
 
 def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_many = nmf.run_many
+    run_many = nmf_module.run_many
 
     def stopped(*args: Any, **kwargs: Any) -> Any:
         def stop(*_: object) -> None:

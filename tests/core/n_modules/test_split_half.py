@@ -30,9 +30,9 @@ def test_cosines_are_those_of_the_dense_reconstruction() -> None:
     one, rng = way(own, other), np.random.default_rng(2)
     P = rng.random((8, 3)).astype(np.float32)
     P[5] = 0
-    M = rng.random((3, one.target.n_columns)).astype(np.float32)
+    M = rng.random((3, one.problem.n_columns)).astype(np.float32)
     hat = np.zeros((8, 1500))
-    hat[:, one.target.columns] = (P[:, :, None] * M).max(axis=1)
+    hat[:, one.problem.columns] = (P[:, :, None] * M).max(axis=1)
     there = np.abs(other.toarray())
     expected = np.diag(cosine_similarity(hat, there))[np.arange(8) != 3]
     assert expected[4] == 0
