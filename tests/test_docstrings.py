@@ -29,7 +29,7 @@ def quiet_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quiet_place")
 @pytest.mark.parametrize("name", [*PUBLIC, "report.report"])
 def test_examples_in_docstrings_work(name: str) -> None:
-    module = sys.modules[f"lava_sc.{name}"]
+    module = sys.modules[f"lava_sc.{name}" if name in PUBLIC else "lava_sc._report.report"]
     function = getattr(module, name.split(".")[1])
     found = doctest.DocTestFinder(recurse=False).find(function, name, module, globs={})
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

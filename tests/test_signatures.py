@@ -117,7 +117,7 @@ def wrong_place(function: Callable[..., object], name: str) -> list[str]:
 
 def test_everything_public_is_walked() -> None:
     assert {name for name in lava.__all__ if isinstance(getattr(lava, name), ModuleType)} == set(NAMESPACES)
-    assert set(lava.__all__) == {*NAMESPACES, "report"}
+    assert set(lava.__all__) == {*NAMESPACES, "report", "settings"}
     for namespace in NAMESPACES:
         module = getattr(lava, namespace)
         functions = {name for name, value in vars(module).items() if inspect.isfunction(value) and name[0] != "_"}

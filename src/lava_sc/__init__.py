@@ -6,8 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from lava_sc import datasets, get, pl, pp, tl
 from lava_sc._report import report
+from lava_sc._settings import settings
 
-__all__ = ["datasets", "get", "pl", "pp", "report", "tl"]
+__all__ = ["datasets", "get", "pl", "pp", "report", "settings", "tl"]
 
 try:
     __version__ = version("lava-sc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from textwrap import indent
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -12,10 +13,26 @@ F = TypeVar("F", bound="Callable[..., object]")
 
 #: Parameter → its description, lines as they stand below its name.
 SHARED_PARAMETERS: Final[Mapping[str, str]] = {
-    "n_jobs": "Number of threads; ``None`` takes ``lava_sc.settings.n_jobs``, all cores by default. Changes no number.",
-    "key": "Key under which the results it builds on are stored, and under which it stores its own.",
-    "key_added": "Key under which results are stored.",
+    "key": "Key of the results: the ``key_added`` that was given to the first step.",
+    "key_added": "Key under which results are stored; later steps find them by their ``key``.",
     "copy": "Return a changed copy instead of changing ``adata``.",
+    "rng": "Seed or generator: the same seed gives the same result.",
+    "n_jobs": "Number of threads; ``None`` takes ``lava_sc.settings.n_jobs``, every core by default. Changes no number.",
+    "client": (
+        "A ``dask.distributed.Client`` whose workers do the work; ``None`` takes ``lava_sc.settings.client`` or the client that\n"
+        "is active, and threads where there is none. Changes no number."
+    ),
+    "layer": "Layer to take values from instead of ``X``.",
+    "use_raw": "Take values from ``adata.raw``, by the names of the genes, instead of ``X``.",
+    "show": "Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks, and no ``ax`` was given.",
+    "ax": "Axes to draw in; ``None`` makes a figure.",
+    "ncols": "Panels in a row; ``None`` fits a notebook.",
+    "modules": "Number or numbers of the modules, from 0; all when ``None``.",
+    "basis": "Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.",
+    "gene_symbols": (
+        "Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when these are\n"
+        "Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`."
+    ),
 }
 
 
@@ -39,5 +56,5 @@ def _filled(doc: str) -> str:
         if following and set(following) == {"-"}:
             inside = line == "Parameters"
         elif inside and line and not line.startswith((" ", "-")) and not following.startswith(" "):
-            found += [f"    {SHARED_PARAMETERS[name]}" for name in line.split(", ")]
+            found.append(indent(SHARED_PARAMETERS[line], "    "))
     return "\n".join(found)

@@ -1,17 +1,31 @@
-"""The one logger of the package, quiet unless the user turns it up, and warnings that point at the user's line."""
+"""The one logger of the package, and warnings that point at the user's line."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from types import FrameType
 
+#: Between information and debugging, as in scanpy.
+HINT: Final = 15
+logging.addLevelName(HINT, "HINT")
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to stderr unless whoever runs the program has set up logging, whose handlers then get the records."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
 logger = logging.getLogger("lava_sc")
-logger.addHandler(logging.NullHandler())
+if not logger.handlers:  # not again when the module is loaded anew
+    logger.addHandler(_StderrHandler())
 
 
 def warn(message: str) -> None:

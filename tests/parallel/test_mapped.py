@@ -22,7 +22,7 @@ def held() -> int:
 
 
 def watching() -> int:
-    return sum(thread.name == "lava_sc-let-go" for thread in threading.enumerate())
+    return sum(thread.name == "lava_sc-drop-pages" for thread in threading.enumerate())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systems differ in when they take the advice")
@@ -66,3 +66,16 @@ def test_what_is_in_memory_or_has_no_limit_is_left_alone(tmp_path: Path) -> None
     np.arange(10).tofile(tmp_path / "numbers")
     drop_pages_above(np.memmap(tmp_path / "numbers", dtype=np.int64, mode="r"), np.inf)
     assert watching() == n_watching
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="systems differ in when they take the advice")
+def test_one_thread_watches_all_arrays(tmp_path: Path) -> None:
+    np.arange(10).tofile(tmp_path / "numbers")
+    arrays = [np.asarray(np.memmap(tmp_path / "numbers", dtype=np.int64, mode="r")) for _ in range(5)]
+    for array in arrays:
+        drop_pages_above(array, 10.0**15)
+    assert watching() == 1
+    del array, arrays[1:]
+    assert watching() == 1
+    arrays.clear()
+    assert comes_true(lambda: watching() == 0)

@@ -10,7 +10,7 @@ from tests import helpers
 from tests.helpers import FIELDS, STEPS, assert_same, assert_unchanged, contents, names, run_steps, stored
 
 import lava_sc as lava
-from lava_sc.stored import fields, steps
+from lava_sc.stored import fields, registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,13 +122,13 @@ def test_another_key_does_not_serve(stages: Mapping[str, AnnData]) -> None:
 
 
 def test_the_registry_names_what_the_steps_document() -> None:
-    assert list(steps.STEPS) == list(FIELDS)
+    assert list(registry.STEPS) == list(FIELDS)
     beside = {"locality_size", "finetune_presences", "co_presence", "stability", "factorisations"}
     beside |= {"choose_n_modules", "module_evidence", "name_modules", "presence_association"}
     beside |= {"gene_set_scores", "project"}
     assert [step for step in FIELDS if step not in beside] == ORDER
     slots = fields.Slots("{key}")
-    for step, spec in steps.STEPS.items():
+    for step, spec in registry.STEPS.items():
         found: dict[str, list[str]] = {}
         for name, container in ((name, spec.fields[name]) for name in spec.fields if name not in spec.optional):
             found.setdefault(container, []).append(slots.name(name))

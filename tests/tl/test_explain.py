@@ -189,3 +189,20 @@ def test_warnings_point_at_the_caller() -> None:
         lava.tl.explain(adata, 2, layer="counts", **FAST)
     assert {warning.filename for warning in caught} == {__file__}
     assert all(re.search(r"counts", str(warning.message)) for warning in caught)
+
+
+def test_threads_reach_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gene selection among them, whose threads could not be set before."""
+    from lava_sc.parallel import threads
+
+    asked = set[int | None]()
+    resolve = threads.resolve_n_jobs
+
+    def noting(n_jobs: int | None) -> int:
+        asked.add(n_jobs)
+        return resolve(n_jobs)
+
+    monkeypatch.setattr(threads, "resolve_n_jobs", noting)
+    adata = lava.datasets.planted(n_cells=300, n_genes=100)
+    lava.tl.explain(adata, 2, n_neighbors=60, n_runs=1, n_jobs=1)
+    assert asked == {1}

@@ -13,7 +13,7 @@ from tests.reference import amf_numpy as reference
 
 import lava_sc as lava
 from lava_sc.stored import fields as fields_module
-from lava_sc.stored import steps as steps_module
+from lava_sc.stored import registry as steps_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -40,6 +40,7 @@ def test_fields_have_the_documented_shapes_and_dtypes(stages: Mapping[str, AnnDa
         "background": "selected",
         "min_size": 5,
         "n_random": 100,
+        "network": False,
         "rng": 0,
     }
 

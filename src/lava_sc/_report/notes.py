@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from lava_sc.stored.registry import StepName
+
 _FEW_LOCALITIES: Final = 20
 _FEW_CELLS: Final = 50
 _MISPLACED: Final = 0.3  # L/n
@@ -29,7 +31,7 @@ def notes(adata: AnnData, key: str) -> list[str]:
     return [sentence for part in parts for sentence in part(adata, key, params)]
 
 
-def _of_modules(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]:
+def _of_modules(adata: AnnData, key: str, _: Mapping[StepName, Any]) -> Iterator[str]:
     if not has(adata, key, "modules"):
         return
     if has(adata, key, "preservation"):
@@ -58,7 +60,7 @@ def _of_modules(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]
         )
 
 
-def _of_number(adata: AnnData, key: str, params: Mapping[str, Any]) -> Iterator[str]:
+def _of_number(adata: AnnData, key: str, params: Mapping[StepName, Any]) -> Iterator[str]:
     if has(adata, key, "preservation"):
         return
     if not has(adata, key, "n_modules_choice"):
@@ -72,7 +74,7 @@ def _of_number(adata: AnnData, key: str, params: Mapping[str, Any]) -> Iterator[
         yield "The number of modules is unclear: the data would support its neighbours as well."
 
 
-def _of_correlations(adata: AnnData, key: str, params: Mapping[str, Any]) -> Iterator[str]:
+def _of_correlations(adata: AnnData, key: str, params: Mapping[StepName, Any]) -> Iterator[str]:
     arguments, evidence = params["locality_corr"], load(adata, key, "evidence")
     empty = int((evidence["n_kept_pairs"] == 0).sum())
     if empty:
@@ -84,7 +86,7 @@ def _of_correlations(adata: AnnData, key: str, params: Mapping[str, Any]) -> Ite
         yield f"Sequencing depth was not taken out of the correlations; adata.obs has {known!r}, which covariates= takes."
 
 
-def _of_localities(adata: AnnData, key: str, params: Mapping[str, Any]) -> Iterator[str]:
+def _of_localities(adata: AnnData, key: str, params: Mapping[StepName, Any]) -> Iterator[str]:
     n, n_localities = int(params["localities"]["n_neighbors"]), len(load(adata, key, "evidence"))
     loss = float(load(adata, key, "placement")["loss_per_neighbor"])
     if n_localities < _FEW_LOCALITIES:
@@ -95,7 +97,7 @@ def _of_localities(adata: AnnData, key: str, params: Mapping[str, Any]) -> Itera
         yield f"Localities represent the cells badly (L/n = {loss:.2f}; 0 is perfect, 2 is disjoint)."
 
 
-def _of_fit(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]:
+def _of_fit(adata: AnnData, key: str, _: Mapping[StepName, Any]) -> Iterator[str]:
     if not has(adata, key, "runs"):
         return
     runs = load(adata, key, "runs")
@@ -107,7 +109,7 @@ def _of_fit(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]:
         yield f"Overestimation makes up {over:.0%} of the error, so modules are closer to averages; raise gamma."
 
 
-def _of_association(adata: AnnData, key: str, _: Mapping[str, Any]) -> Iterator[str]:
+def _of_association(adata: AnnData, key: str, _: Mapping[StepName, Any]) -> Iterator[str]:
     if not has(adata, key, "presence_association"):
         return
     table = load(adata, key, "presence_association")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from lava_sc.stored.registry import FieldName
+
 _TEMPLATE: Final = "report.html.jinja"
 _CELL_TYPE: Final = "cell_type"
 _LEVEL: Final = 0.05
@@ -140,7 +142,7 @@ def _pictures(adata: AnnData, key: str, basis: str | None, gene_symbols: str | N
     from lava_sc import pl
 
     how: dict[str, Any] = {"key": key, "show": False}
-    draw: dict[str, tuple[str, Callable[[], Any]]] = {
+    draw: dict[str, tuple[FieldName, Callable[[], Any]]] = {
         "localities": ("probes", lambda: pl.localities(adata, basis=basis, **how)),
         "centrality": ("in_degree", lambda: pl.centrality(adata, basis=basis, **how)),
         "n_modules": ("n_modules", lambda: pl.n_modules(adata, **how)),

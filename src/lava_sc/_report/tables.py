@@ -12,10 +12,14 @@ import pandas as pd
 from lava_sc.stored.fields import has, load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
+    from lava_sc.stored.registry import FieldName
+
 #: Stored tables and what they hold.
-_TABLES: Final = {
+_TABLES: Final[Mapping[FieldName, str]] = {
     "module_genes": "genes of each module",
     "module_evidence": "modules against chance",
     "ora": "gene sets",

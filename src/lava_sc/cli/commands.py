@@ -8,6 +8,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from lava_sc._settings import settings
 from lava_sc.cli.arguments import make_parser
 from lava_sc.parallel.workers import ClusterError
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 2 after one line on what was wrong with the input."""
     arguments = make_parser(_demo, _run).parse_args(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO if arguments.verbose else logging.WARNING)
-    logging.getLogger("lava_sc").setLevel(logging.INFO if arguments.verbose else logging.WARNING)
+    settings.verbosity = "info" if arguments.verbose else "warning"
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.stored import checks
 from lava_sc.stored.fields import has, load
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 
+@document_parameters
 def localities(adata: AnnData, *, key: str = "lava") -> AnnData:
     """Localities × gene pairs as an object of its own, for any tool that takes an AnnData.
 
@@ -26,7 +28,6 @@ def localities(adata: AnnData, *, key: str = "lava") -> AnnData:
     adata
         Annotated data with correlations from :func:`lava_sc.tl.locality_corr`.
     key
-        Key of the correlations.
 
     Returns
     -------

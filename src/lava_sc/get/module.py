@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@document_parameters
 def module(adata: AnnData, m: int, *, key: str = "lava") -> pd.DataFrame:
     """Correlation pattern of a module, genes × genes.
 
@@ -25,7 +27,6 @@ def module(adata: AnnData, m: int, *, key: str = "lava") -> pd.DataFrame:
     m
         Number of the module, from 0 (the column of the presences).
     key
-        Key of the modules.
 
     Returns
     -------

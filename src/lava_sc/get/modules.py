@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@document_parameters
 def modules(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     """Gene pairs of every module.
 
@@ -23,7 +25,6 @@ def modules(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     adata
         Annotated data with modules from :func:`lava_sc.tl.amf`.
     key
-        Key of the modules.
 
     Returns
     -------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from lava_sc._docs import document_parameters
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@document_parameters
 def presences(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     """Mean presence of each module over the localities that contain a cell.
 
@@ -22,7 +24,6 @@ def presences(adata: AnnData, *, key: str = "lava") -> pd.DataFrame:
     adata
         Annotated data with modules from :func:`lava_sc.tl.amf`.
     key
-        Key of the modules.
 
     Returns
     -------

@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_THREAD: Final = "lava_sc-drop-pages"
 _PAUSE: Final = 0.02  # seconds; the nanny of a Dask worker looks at the memory of the worker every 0.1
 
 
@@ -31,17 +32,32 @@ def drop_pages_above(array: NDArray[Any], most: float) -> None:
     them, too: a Dask worker that had read more of a file than its limit allows would be killed.
     """
     mapping = mapping_of(array)
-    if mapping is not None and most < np.inf:
-        what = weakref.ref(mapping), most
-        threading.Thread(target=_drop_pages_above, args=what, name="lava_sc-let-go", daemon=True).start()
+    if mapping is None or most == np.inf:
+        return
+    with _LOCK:
+        _WATCHED.append((weakref.ref(mapping), most))
+        if len(_WATCHED) == 1:  # one thread watches all arrays, and ends with the last of them
+            threading.Thread(target=_watch, name=_THREAD, daemon=True).start()
 
 
-def _drop_pages_above(reference: weakref.ref[mmap.mmap], most: float) -> None:
+def _watch() -> None:
     import psutil
 
     process = psutil.Process()
-    while (mapping := reference()) is not None:
-        if process.memory_info().rss > most:
-            mapping.madvise(mmap.MADV_DONTNEED)  # of a shared mapping nothing is lost, whatever was written to it
+    while True:
+        with _LOCK:
+            _WATCHED[:] = [one for one in _WATCHED if one[0]() is not None]
+            watched = list(_WATCHED)
+        if not watched:
+            return
+        held = process.memory_info().rss
+        for reference, most in watched:
+            mapping = reference()
+            if mapping is not None and held > most:
+                mapping.madvise(mmap.MADV_DONTNEED)  # of a shared mapping nothing is lost, whatever was written to it
         del mapping
         time.sleep(_PAUSE)
+
+
+_LOCK: Final = threading.Lock()
+_WATCHED: Final[list[tuple[weakref.ref[mmap.mmap], float]]] = []

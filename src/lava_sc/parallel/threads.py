@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from lava_sc._settings import settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -41,7 +43,7 @@ def progress(iterable: Iterable[T] | None = None, *, desc: str, total: int | Non
     with warnings.catch_warnings():  # a notebook without ipywidgets gets a plain bar, which needs no warning
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
-    return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False)
+    return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False, disable=not settings.progress)
 
 
 def split(length: int) -> list[NDArray[np.int64]]:

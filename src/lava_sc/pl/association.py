@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.pl._bivariate import colors_of, draw_key, ends, room_left_of_key
@@ -53,6 +54,7 @@ class _Pair:
         return self.x[self.counts], self.y[self.counts]
 
 
+@document_parameters
 def association(
     adata: AnnData,
     module: int,
@@ -78,11 +80,8 @@ def association(
     category
         Category as in the table of associations, or the name of the column of numbers.
     basis
-        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     key
-        Key of the associations.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

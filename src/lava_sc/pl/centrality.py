@@ -6,21 +6,27 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, load_params
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_FIELDS: Final = {"all neighbourhoods": "in_degree", "localities": "locality_in_degree"}
+    from lava_sc.stored.registry import FieldName
+
+_FIELDS: Final[Mapping[str, FieldName]] = {"all neighbourhoods": "in_degree", "localities": "locality_in_degree"}
 _PROBES: Final = 0.85  # strength of foreground
 _SHRUNK: Final = 4  # as if there were so many times more probes: what is behind them is to be compared
 
 
+@document_parameters
 def centrality(
     adata: AnnData,
     *,
@@ -40,13 +46,10 @@ def centrality(
     adata
         Annotated data with localities from :func:`lava_sc.tl.localities`.
     basis
-        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     cmap
         Colours of the in-degree, 0 first; ``None`` takes the style's.
     key
-        Key of the localities.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.stored import checks
@@ -27,6 +28,7 @@ _BINS: Final = 24
 _LINES: Final = 2.6  # above the bars, for the mean and for the reference
 
 
+@document_parameters
 def co_presence(
     adata: AnnData,
     *,
@@ -45,13 +47,10 @@ def co_presence(
     adata
         Annotated data with entropies from :func:`lava_sc.tl.co_presence`.
     basis
-        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     cmap
         Colours from 0 to log₂ M bits; yellow to dark violet when ``None``.
     key
-        Key of the entropies.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

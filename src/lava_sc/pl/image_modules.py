@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.core.interpret.summary import PRESENT_ABOVE, gene_weights
 from lava_sc.pl import _canvas, _layout
@@ -54,6 +55,7 @@ class _Image:
     strengths: FloatArray
 
 
+@document_parameters
 def image_modules(
     adata: AnnData,
     shape: tuple[int, int],
@@ -82,7 +84,6 @@ def image_modules(
         Rows and columns of the image. Variable j of ``adata`` is pixel j, row by row from the top, and all pixels are
         variables, unless there is a ``pixel_key``.
     modules
-        Number or numbers of the modules, from 0; all when ``None``.
     localities
         Number or numbers of localities to draw instead of modules.
     pixel_key
@@ -92,11 +93,8 @@ def image_modules(
     cmap
         Colours of heat, 0 first; pale yellow to dark red when ``None``.
     ncols
-        Panels in a row; ``None`` fits a notebook.
     key
-        Key of the modules.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

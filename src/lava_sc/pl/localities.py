@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.pl._obs_column import draw_column, room_beside
@@ -28,6 +29,7 @@ _PROBES: Final = 0.85  # strength of foreground
 _SCALE: Final = 1.7  # a single map may be larger than one of many
 
 
+@document_parameters
 def localities(
     adata: AnnData,
     *,
@@ -48,16 +50,12 @@ def localities(
         Number or numbers of localities, from 0, whose cells are coloured, or outlined where ``color`` is given; a cell in
         several goes with the last.
     basis
-        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     color
         Column of ``adata.obs`` that colours the cells behind: categories with the colours that scanpy stored for them,
         if any, or numbers. ``None`` leaves them grey.
     key
-        Key of the localities.
     ax
-        Axes to draw in; ``None`` makes a figure.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks, and ``ax`` was not given.
 
     Returns
     -------

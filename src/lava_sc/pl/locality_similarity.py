@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.interpret.similarity import cosines_with, pairs_within
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
@@ -30,6 +31,7 @@ _NOTHING: Final = 0.2  # strength of foreground
 _RING: Final = 13.0  # points
 
 
+@document_parameters
 def locality_similarity(
     adata: AnnData,
     locality: int,
@@ -54,13 +56,10 @@ def locality_similarity(
     genes
         Names out of ``adata.uns[key]["genes"]``: only pairs of two of these are compared, all pairs when ``None``.
     basis
-        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     cmap
         Colours from cosine 0 to 1; yellow to dark violet when ``None``.
     key
-        Key of the correlations.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

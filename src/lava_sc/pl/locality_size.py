@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, load_params
@@ -21,6 +22,7 @@ _BOX: Final = 0.7
 _LONG: Final = 100_000  # numbers that need more room
 
 
+@document_parameters
 def locality_size(
     adata: AnnData, *, key: str = "lava", ax: Axes | None = None, show: bool | None = None
 ) -> Axes | None:
@@ -35,11 +37,8 @@ def locality_size(
     adata
         Annotated data with the result of :func:`lava_sc.tl.locality_size`.
     key
-        Key of the result.
     ax
-        Axes to draw in; ``None`` makes a figure.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks, and ``ax`` was not given.
 
     Returns
     -------

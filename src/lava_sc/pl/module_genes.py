@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._direction import direction_scale
@@ -63,6 +64,7 @@ class _Ranking:
         return np.concatenate([np.arange(n_named), n_named + 0.3 + step * np.arange(n_rest)])
 
 
+@document_parameters
 def module_genes(
     adata: AnnData,
     modules: int | Sequence[int] | None = None,
@@ -84,18 +86,12 @@ def module_genes(
     adata
         Annotated data with gene lists from :func:`lava_sc.tl.module_genes`.
     modules
-        Number or numbers of the modules, from 0; all when ``None``.
     n_genes
         Genes to name in each module.
     gene_symbols
-        Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     ncols
-        Modules in a row; ``None`` fits a notebook.
     key
-        Key of the modules.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

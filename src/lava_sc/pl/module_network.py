@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.core.interpret.direction import sums_where_present
 from lava_sc.core.interpret.summary import gene_weights
@@ -64,6 +65,7 @@ class _Network:
     n_pairs: int
 
 
+@document_parameters
 def module_network(
     adata: AnnData,
     module: int,
@@ -94,17 +96,13 @@ def module_network(
         How many of the correlations between these are drawn, the strongest. ``None`` draws the strongest one of each gene
         and then the strongest of all, two for each gene altogether.
     gene_symbols
-        Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     rng
         Seed of the layout.
     ax
         Axes to draw into, of a figure that has its final size; a new figure that is large enough for all names when
         ``None``. Names that would lie on others are left out, those of light genes first.
     key
-        Key of the modules.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

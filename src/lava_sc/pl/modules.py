@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lava_sc import get
+from lava_sc._docs import document_parameters
 from lava_sc.core.interpret.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
@@ -33,6 +34,7 @@ _LINES: Final = (1.25, 2.1)  # height of a bar in font sizes, at least and at mo
 _GENE_SIZE, _GENE_STYLE = "small", "italic"
 
 
+@document_parameters
 def modules(
     adata: AnnData,
     modules: int | Sequence[int] | None = None,
@@ -56,7 +58,6 @@ def modules(
     adata
         Annotated data with modules from :func:`lava_sc.tl.amf`.
     modules
-        Number or numbers of the modules, from 0; all when ``None``.
     basis
         Key of ``adata.obsm`` to draw; ``"umap"`` means ``"X_umap"``. ``None`` takes the explained representation if it
         has two dimensions, or else the first with two of ``X_umap``, ``X_tsne``, ``spatial``, or else the first two
@@ -64,16 +65,11 @@ def modules(
     n_genes
         Genes of each module at most; those below 5 % of its largest weight are left out.
     gene_symbols
-        Column of ``adata.var`` with the names to write. ``None`` takes ``adata.var_names``, or ``feature_name`` when
-        these are Ensembl ids. Appended ids are left out as in :func:`lava_sc.tl.name_modules`.
     cmap
         Colours of presence, 0 first; pale yellow to dark red when ``None``.
     ncols
-        Modules in a row; ``None`` fits a notebook.
     key
-        Key of the modules.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

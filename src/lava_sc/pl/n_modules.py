@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load
@@ -32,6 +33,7 @@ _PANELS: Final = (
 )
 
 
+@document_parameters
 def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) -> Figure | None:
     """What speaks for each number of modules (paper, Figure 3b), with the null beside it.
 
@@ -45,9 +47,7 @@ def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     adata
         Annotated data with the result of :func:`lava_sc.tl.choose_n_modules`.
     key
-        Key of the result.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load
@@ -25,6 +26,7 @@ _SIZES: Final = (12.0, 130.0)  # square points of the dots, no hit of the set's 
 _WEAKEST, _STRONGEST = 0.0, 10.0  # −log₁₀ p at the ends of the colours
 
 
+@document_parameters
 def ora(
     adata: AnnData,
     modules: int | Sequence[int] | None = None,
@@ -44,13 +46,10 @@ def ora(
     adata
         Annotated data with the result of :func:`lava_sc.tl.ora`.
     modules
-        Number or numbers of the modules, from 0; all when ``None``.
     n_sets
         Sets of each module.
     key
-        Key of the result.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

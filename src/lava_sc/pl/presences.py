@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lava_sc import get
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.pl._basis import find_basis
 from lava_sc.pl._plot_names import module_titles
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
 
 
+@document_parameters
 def presences(
     adata: AnnData,
     modules: int | Sequence[int] | None = None,
@@ -43,17 +45,12 @@ def presences(
     adata
         Annotated data with modules from :func:`lava_sc.tl.amf`.
     modules
-        Number or numbers of the modules, from 0; all when ``None``.
     basis
-        Key of ``adata.obsm`` to draw, see :func:`lava_sc.pl.modules`.
     cmap
         Colours of presence, 0 first; pale yellow to dark red when ``None``.
     ncols
-        Modules in a row; ``None`` fits a notebook.
     key
-        Key of the modules.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

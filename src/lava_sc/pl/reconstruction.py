@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.core.interpret.reconstruction import reconstruct_locality
 from lava_sc.core.interpret.summary import PRESENT_ABOVE
 from lava_sc.pl import _canvas, _layout
@@ -32,6 +33,7 @@ _SMALLEST: Final = 4.0  # points, below which names are not written
 _TITLE: Final = 11.0  # of a module, in font sizes
 
 
+@document_parameters
 def reconstruction(
     adata: AnnData,
     locality: int,
@@ -60,9 +62,7 @@ def reconstruction(
     n_genes
         How many, when ``genes`` is ``None``. Names are written where there is room for them, up to about fifty.
     key
-        Key of the modules.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

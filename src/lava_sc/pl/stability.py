@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from lava_sc._docs import document_parameters
 from lava_sc.pl import _canvas, _layout
 from lava_sc.stored import checks
 from lava_sc.stored.fields import load, load_params
@@ -57,6 +58,7 @@ class _Panel:
         return max(_GROUP[self.column] * len(self.groups) * _layout.em(), _layout.title_width([self.title]))
 
 
+@document_parameters
 def stability(adata: AnnData, *, key: str = "lava", show: bool | None = None) -> Figure | None:
     """Cosines between repetitions of the analysis, beside those of the same repetitions on shuffled genes.
 
@@ -72,9 +74,7 @@ def stability(adata: AnnData, *, key: str = "lava", show: bool | None = None) ->
     adata
         Annotated data with the result of :func:`lava_sc.tl.stability`.
     key
-        Key of the result.
     show
-        Show the figure. ``None`` shows it when matplotlib is interactive, as in notebooks.
 
     Returns
     -------

@@ -13,6 +13,7 @@ from lava_sc.parallel.threads import thread_map
 from lava_sc.pp._gene_families import in_families
 from lava_sc.pp._variability import Flavor, highly_variable, survey
 from lava_sc.stored import checks, fields, inputs
+from lava_sc.stored.steps import column_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _FEWEST_GENES: Final = 2
 
 
+@column_step("var")
 def select_genes(
     adata: AnnData,
     *,
@@ -39,9 +41,10 @@ def select_genes(
     use_raw: bool = False,
     batch_key: str | None = None,
     gene_symbols: str | None = None,
+    n_jobs: int | None = None,
     key_added: str = fields.GENE_MASK,
     copy: bool = False,
-) -> AnnData | None:
+) -> BoolArray:
     """Mark the genes to explain the embedding with: highly variable, and of no family that explains little.
 
     Candidates are the genes that vary at all, belong to no excluded family and, with ``localities_key``, can be
@@ -65,18 +68,16 @@ def select_genes(
         A gene is *defined* in a locality when no single value, such as zero, is shared by more than this fraction of its
         cells; as for :func:`lava_sc.tl.locality_corr`.
     layer
-        Layer to use instead of ``X``.
     use_raw
-        Use the values of ``adata.raw``, found by the names of the genes, instead of ``X``.
     batch_key
         ``obs`` column: rank variability within each batch and merge, so that differences between batches do not count.
     gene_symbols
         ``var`` column with the symbols. Left out, symbols are ``var_names`` or, where these are Ensembl ids, the column
         ``feature_name`` of the CELLxGENE schema.
+    n_jobs
     key_added
         ``var`` column to write.
     copy
-        Return a copy instead of writing to ``adata``.
 
     Returns
     -------
@@ -103,9 +104,6 @@ def select_genes(
     >>> int(adata.var["lava_genes"].sum())
     200
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
-    checks.column(key_added)
     checks.one_of("flavor", flavor, get_args(Flavor))
     checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     if n_top_genes is not None:
@@ -118,7 +116,7 @@ def select_genes(
 
     source = inputs.source(adata, np.ones(adata.n_vars, dtype=bool), layer=layer, use_raw=use_raw)
     found = survey(source)
-    selected = candidates = _candidates(source, allowed, found, members, max_tie_fraction)
+    selected = candidates = _candidates(source, allowed, found, members, max_tie_fraction, n_jobs)
     if n_top_genes is not None and candidates.sum() > n_top_genes:
         selected = candidates.copy()
         selected[candidates] = highly_variable(
@@ -134,16 +132,17 @@ def select_genes(
     elif n_top_genes is not None:
         logger.info("n_top_genes=%d: taking all %d candidates", n_top_genes, candidates.sum())
 
-    target = adata.copy() if copy else adata
-    if target.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it
-        target._init_as_actual(target.copy())
-    target.var[key_added] = selected
     logger.info("var[%r]: %d of %d genes selected", key_added, selected.sum(), adata.n_vars)
-    return target if copy else None
+    return selected
 
 
 def _candidates(
-    source: Source, allowed: BoolArray, found: Survey, members: IntArray | None, max_tie_fraction: float
+    source: Source,
+    allowed: BoolArray,
+    found: Survey,
+    members: IntArray | None,
+    max_tie_fraction: float,
+    n_jobs: int | None,
 ) -> BoolArray:
     """Genes that may be selected, (n_vars,); each condition is logged with what it leaves.
 
@@ -155,7 +154,7 @@ def _candidates(
     candidates = allowed & (found.lowest != found.highest)
     n_allowed, n_varying = int(allowed.sum()), int(candidates.sum())
     if members is not None:
-        candidates[candidates] = _defined_somewhere(source.features(candidates), members, max_tie_fraction)
+        candidates[candidates] = _defined_somewhere(source.features(candidates), members, max_tie_fraction, n_jobs)
     n_left = int(candidates.sum())
     logger.info("%d genes, %d not excluded, %d varying, %d candidates", len(allowed), n_allowed, n_varying, n_left)
     if n_left < _FEWEST_GENES:
@@ -178,14 +177,14 @@ def _excluded(adata: AnnData, families: Sequence[str], gene_symbols: str | None)
     return in_families(symbols, families)
 
 
-def _defined_somewhere(source: Source, members: IntArray, max_tie_fraction: float) -> BoolArray:
+def _defined_somewhere(source: Source, members: IntArray, max_tie_fraction: float, n_jobs: int | None) -> BoolArray:
     """Genes that are defined in at least one locality (paper, Section 2.2)."""
     somewhere = np.zeros(source.shape[1], dtype=bool)
     for block in source.blocks(members):
         defined = thread_map(
             partial(defined_features, block.X, max_tie_fraction=max_tie_fraction),
             list(block.members),
-            n_jobs=None,
+            n_jobs=n_jobs,
             desc="genes defined in localities",
         )
         somewhere[np.concatenate(defined)] = True

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lava_sc.io.sources import open_source, reading
-from lava_sc.stored import checks, inputs
+from lava_sc.stored import inputs
+from lava_sc.stored.steps import column_step
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lava_sc.io.blocks import Source
 
 
+@column_step("obs")
 def total_counts(
     adata: AnnData,
     *,
@@ -23,7 +25,7 @@ def total_counts(
     use_raw: bool | None = None,
     key_added: str = "total_counts",
     copy: bool = False,
-) -> AnnData | None:
+) -> FloatArray:
     """Sum the counts of each cell, the depth that ``covariates`` of :func:`lava_sc.tl.locality_corr` takes out.
 
     For files that hold counts but no sum of them, as many from CELLxGENE do (counts in ``raw``, log-normalised values in
@@ -41,7 +43,6 @@ def total_counts(
     key_added
         Column of ``adata.obs`` to write.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -65,18 +66,10 @@ def total_counts(
     >>> bool((adata.obs["depth"] > 0).all())
     True
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
-    checks.column(key_added)
     if use_raw is None:
         use_raw = layer is None and adata.raw is not None
     where = inputs.matrix_name(layer, use_raw=use_raw)
-    totals = _row_sums(_source(adata, layer, where, use_raw=use_raw), where)
-    adata = adata.copy() if copy else adata
-    if adata.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it
-        adata._init_as_actual(adata.copy())
-    adata.obs[key_added] = totals
-    return adata if copy else None
+    return _row_sums(_source(adata, layer, where, use_raw=use_raw), where)
 
 
 def _source(adata: AnnData, layer: str | None, where: str, *, use_raw: bool) -> Source:

@@ -1,6 +1,6 @@
 """Results by name: written, read and dropped together with what builds on them.
 
-No module but this one and :mod:`lava_sc.stored.steps`, which lists them, spells a name in ``obs``, ``obsm``, ``varm`` or ``uns``:
+No module but this one and :mod:`lava_sc.stored.registry`, which lists them, spells a name in ``obs``, ``obsm``, ``varm`` or ``uns``:
 writers call :func:`store`, readers :func:`load`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from anndata.experimental.backed import Dataset2D
@@ -17,15 +17,16 @@ from anndata.experimental.backed import Dataset2D
 from lava_sc.io.arrays import in_memory
 from lava_sc.io.correlation_store import open_store
 from lava_sc.stored import checks
-from lava_sc.stored.steps import STEPS
+from lava_sc.stored.registry import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from anndata import AnnData
 
-    from lava_sc.stored.steps import Container
+    from lava_sc.stored.registry import Container, FieldName, StepName
 
+Fields: TypeAlias = "Mapping[FieldName, Any]"
 #: Gene mask written by :func:`lava_sc.pp.select_genes`, read by :func:`lava_sc.tl.locality_corr`.
 GENE_MASK: Final = "lava_genes"
 _PARAMS: Final = "params"
@@ -73,11 +74,11 @@ class Slots:
         """``varm``: q-value of each gene in each module."""
         return f"{self.key}_gene_q"
 
-    def name(self, field_name: str) -> str:
+    def name(self, field_name: FieldName) -> str:
         """The name of a field within its container."""
         return field_name if _container_kind(field_name) == "uns" else str(getattr(self, field_name))
 
-    def where(self, field_name: str) -> str:
+    def where(self, field_name: FieldName) -> str:
         """How a user reaches a field, for messages."""
         kind = _container_kind(field_name)
         return f'uns["{self.key}"]["{field_name}"]' if kind == "uns" else f'{kind}["{self.name(field_name)}"]'
@@ -113,22 +114,22 @@ def _results(adata: AnnData, key: str) -> Mapping[str, Any]:
     return found
 
 
-def _container_kind(field_name: str) -> Container:
+def _container_kind(field_name: FieldName) -> Container:
     return STEPS[_STEP_OF[field_name]].fields[field_name]
 
 
-def _container(adata: AnnData, slots: Slots, field_name: str) -> Any:
+def _container(adata: AnnData, slots: Slots, field_name: FieldName) -> Any:
     kind = _container_kind(field_name)
     return _results(adata, slots.key) if kind == "uns" else getattr(adata, kind)
 
 
-def has(adata: AnnData, key: str, field_name: str) -> bool:
+def has(adata: AnnData, key: str, field_name: FieldName) -> bool:
     """Whether a field is stored."""
     slots = Slots(key)
     return slots.name(field_name) in _container(adata, slots, field_name)
 
 
-def load(adata: AnnData, key: str, field_name: str) -> Any:
+def load(adata: AnnData, key: str, field_name: FieldName) -> Any:
     """Read a field.
 
     Raises
@@ -149,7 +150,7 @@ def load(adata: AnnData, key: str, field_name: str) -> Any:
     return in_memory(_container(adata, slots, field_name)[slots.name(field_name)])
 
 
-def stored_at(adata: AnnData, key: str, field_name: str) -> dict[str, str] | None:
+def stored_at(adata: AnnData, key: str, field_name: FieldName) -> dict[str, str] | None:
     """What :func:`lava_sc.io.correlation_store.open_store` finds a field by, ``None`` if the object itself holds it."""
     slots = Slots(key)
     value = _container(adata, slots, field_name)[slots.name(field_name)]
@@ -158,7 +159,7 @@ def stored_at(adata: AnnData, key: str, field_name: str) -> dict[str, str] | Non
     return {name: str(part) for name, part in value.items()}
 
 
-def load_params(adata: AnnData, key: str, step: str) -> dict[str, Any]:
+def load_params(adata: AnnData, key: str, step: StepName) -> dict[str, Any]:
     """The arguments of a step as it was last run; arguments that were ``None`` are absent.
 
     Raises
@@ -170,20 +171,19 @@ def load_params(adata: AnnData, key: str, step: str) -> dict[str, Any]:
     return dict(adata.uns[key].get(_PARAMS, {}).get(step, {}))
 
 
-def all_params(adata: AnnData, key: str) -> dict[str, dict[str, Any]]:
+def all_params(adata: AnnData, key: str) -> dict[StepName, dict[str, Any]]:
     """The arguments of every step that was run, in the order of the steps."""
     params = adata.uns.get(key, {}).get(_PARAMS, {})
     return {step: dict(params[step]) for step in STEPS if step in params}
 
 
-def store(adata: AnnData, key: str, step: str, fields: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+def store(adata: AnnData, key: str, step: StepName, fields: Fields, params: Mapping[str, Any]) -> None:
     """Write all fields of a step and its arguments, after dropping what it and later steps had stored before."""
     expected = set(STEPS[step].fields) | STEPS[step].replaces
     if set(fields) | STEPS[step].optional != expected:
         msg = f"step {step!r} stores {sorted(expected)}, got {sorted(fields)}"
         raise RuntimeError(msg)
-    if adata.is_view:  # as scanpy does: a view becomes an object of its own when something is written to it
-        adata._init_as_actual(adata.copy())
+    own(adata)
     _own_uns(adata, key)
     slots = Slots(key)
     _drop_from(adata, slots, step)
@@ -199,8 +199,7 @@ def all_or_nothing(adata: AnnData) -> Iterator[None]:
 
     Steps replace what they store and change none of it in place, so remembering references is enough.
     """
-    if adata.is_view:
-        adata._init_as_actual(adata.copy())
+    own(adata)
     frames = {name: getattr(adata, name).copy() for name in ("obs", "var")}
     mappings = {name: dict(getattr(adata, name)) for name in ("obsm", "varm", "uns")}
     try:
@@ -217,6 +216,12 @@ def all_or_nothing(adata: AnnData) -> Iterator[None]:
         raise
 
 
+def own(adata: AnnData) -> None:
+    """Make an object of its own of a view before something is written to it, as scanpy does."""
+    if adata.is_view:
+        adata._init_as_actual(adata.copy())
+
+
 def _own_uns(adata: AnnData, key: str) -> None:
     """Give this object dictionaries of its own: ``concat`` and shallow copies may share theirs with another object."""
     own = dict(_results(adata, key))
@@ -224,7 +229,7 @@ def _own_uns(adata: AnnData, key: str) -> None:
     adata.uns[key] = own
 
 
-def _drop_from(adata: AnnData, slots: Slots, step: str) -> None:
+def _drop_from(adata: AnnData, slots: Slots, step: StepName) -> None:
     for field_name in STEPS[step].fields:
         holder = _container(adata, slots, field_name)
         if slots.name(field_name) in holder:

@@ -160,6 +160,13 @@ def gene_mask(adata: AnnData, mask_var: str | Sequence[bool] | BoolArray | None,
     return mask
 
 
+def mask_param(adata: AnnData, mask_var: str | Sequence[bool] | BoolArray | None) -> str | list[str] | None:
+    """Selected genes as a stored parameter: the name of their column, or their names."""
+    if mask_var is None or isinstance(mask_var, str):
+        return mask_var
+    return list(adata.var_names[np.asarray(mask_var)])
+
+
 def symbols(adata: AnnData, gene_symbols: str | None) -> NDArray[np.object_]:
     """Symbols of all genes: a ``var`` column, or ``var_names``, or ``feature_name`` where these are Ensembl ids.
 

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from lava_sc.stored.fields import Fields
 
-def stored_runs(adata: AnnData, key: str, n_modules: int, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+
+def stored_runs(adata: AnnData, key: str, n_modules: int, arguments: Mapping[str, Any]) -> Fields | None:
     """Runs of :func:`choose_n_modules` with this number and these arguments, which would be the same again."""
     if not has(adata, key, "n_modules_runs") or load(adata, key, "n_modules_choice")["n_modules"] != n_modules:
         return None
     params = load_params(adata, key, "choose_n_modules")
     same = all(np.array_equal(np.asarray(params.get(name)), value) for name, value in arguments.items())
-    found: Mapping[str, Any] = load(adata, key, "n_modules_runs")
+    found: Fields = load(adata, key, "n_modules_runs")
     return found if same else None
 
 

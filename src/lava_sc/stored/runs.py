@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lava_sc.core.factorise.amf.restarts import Runs
     from lava_sc.core.factorise.amf.run import Run
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.stored.registry import FieldName
 
 
 def table_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -51,7 +52,7 @@ def table_of_sweep(sweep: Sweep) -> pd.DataFrame:
     return table.assign(chosen=np.arange(len(sweep.gammas)) == sweep.chosen)
 
 
-def fields_of_runs(found: Runs, problem: Problem) -> dict[str, Any]:
+def fields_of_runs(found: Runs, problem: Problem) -> dict[FieldName, Any]:
     """Modules and presences of the best run, and the table of all."""
     P, M = found.factors
     runs = table_of_runs(found.runs).assign(best=np.arange(len(found.runs)) == found.best)

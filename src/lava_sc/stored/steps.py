@@ -1,103 +1,137 @@
-"""The steps: what each stores, and on which it builds."""
+"""The ritual of a public step: check, resolve, compute, copy, store. A step's function computes and returns its fields."""
 
 from __future__ import annotations
 
+import inspect
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec
+
+import numpy as np
+
+from lava_sc._docs import document_parameters
+from lava_sc._settings import settings
+from lava_sc.stored import checks
+from lava_sc.stored.fields import all_or_nothing, check_key, own, store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-Container = Literal["obs", "obsm", "varm", "uns"]
+    from anndata import AnnData
+
+    from lava_sc.stored.fields import Fields
+    from lava_sc.stored.registry import StepName
+
+P = ParamSpec("P")
+
+#: Arguments that say where results go and what computes them, not what they are.
+_NOT_KEPT: Final = frozenset(
+    {"adata", "copy", "key", "key_added", "n_jobs", "client", "callback", "checkpoint", "store"}
+)
 
 
 @dataclass(frozen=True)
-class Step:
-    """A call that stores results: its function, the step it builds on, where its fields live, and which may be missing.
+class Result:
+    """Fields of a step, and the values that stand for arguments in its stored parameters: what was chosen, what files can hold."""
 
-    It may also replace fields of the step that it builds on. Steps that read these build on the one that may replace them,
-    whether it has been run or not, so that they are dropped when it does.
+    fields: Fields
+    params: Mapping[str, Any] = field(default_factory=dict)
+    when_stored: Callable[[], object] | None = None
+
+
+def step(name: StepName, *, in_place: bool = False) -> Callable[[Callable[P, Result]], Callable[P, AnnData | None]]:
+    """Make a public step of a function that returns its fields.
+
+    Parameters
+    ----------
+    name
+        Step of :data:`lava_sc.stored.registry.STEPS`.
+    in_place
+        The function stores results of other steps on its way. It is then handed the copy, if one is asked for, and what it has
+        stored is taken back should it fail.
     """
 
-    function: str
-    builds_on: str | None
-    fields: Mapping[str, Container] = field(default_factory=dict)
-    optional: frozenset[str] = frozenset()
-    replaces: frozenset[str] = frozenset()
+    def write(adata: AnnData, arguments: Mapping[str, Any], params: Mapping[str, Any], found: Result) -> None:
+        store(adata, _key(arguments), name, found.fields, {**params, **found.params})
+        if found.when_stored is not None:
+            found.when_stored()
+
+    return _ritual(write, in_place=in_place)
 
 
-STEPS: Final[Mapping[str, Step]] = {
-    "locality_size": Step("lava_sc.tl.locality_size", builds_on=None, fields={"locality_size": "uns"}),
-    "localities": Step(
-        "lava_sc.tl.localities",
-        builds_on=None,
-        fields={
-            "probes": "uns",
-            "placement": "uns",
-            "localities": "obsm",
-            "in_degree": "obs",
-            "locality_in_degree": "obs",
-        },
-    ),
-    "locality_corr": Step(
-        "lava_sc.tl.locality_corr",
-        builds_on="localities",
-        fields={"genes": "uns", "defined": "uns", "C": "uns", "evidence": "uns"},
-    ),
-    "gene_set_scores": Step(
-        "lava_sc.tl.score_gene_sets",
-        builds_on="locality_corr",
-        fields={"gene_set_summary": "uns", "gene_set_scores": "uns", "cell_gene_set_scores": "obsm"},
-    ),
-    "choose_n_modules": Step(
-        "lava_sc.tl.choose_n_modules",
-        builds_on="locality_corr",
-        fields={"n_modules": "uns", "n_modules_choice": "uns", "n_modules_runs": "uns"},
-        optional=frozenset({"n_modules_runs"}),
-    ),
-    "amf": Step(
-        "lava_sc.tl.amf",
-        builds_on="locality_corr",
-        fields={
-            "modules": "uns",
-            "presences": "uns",
-            "runs": "uns",
-            "cell_presences": "obsm",
-            "gene_weights": "varm",
-            "gamma_sweep": "uns",
-        },
-        optional=frozenset({"gamma_sweep"}),
-    ),
-    "project": Step(
-        "lava_sc.tl.project", builds_on="amf", fields={"preservation": "uns", "preservation_localities": "uns"}
-    ),
-    "finetune_presences": Step(
-        "lava_sc.tl.finetune_presences",
-        builds_on="amf",
-        fields={"presences_amf": "uns", "finetuning": "uns"},
-        replaces=frozenset({"presences", "cell_presences"}),
-    ),
-    "co_presence": Step(
-        "lava_sc.tl.co_presence",
-        builds_on="finetune_presences",
-        fields={"co_presence": "uns", "module_entropy": "uns"},
-    ),
-    "presence_association": Step(
-        "lava_sc.tl.presence_association",
-        builds_on="finetune_presences",
-        fields={"presence_association": "uns", "locality_fractions": "uns", "locality_donors": "uns"},
-        optional=frozenset({"locality_donors"}),
-    ),
-    "stability": Step("lava_sc.tl.stability", builds_on="amf", fields={"stability": "uns", "stability_cosines": "uns"}),
-    "factorisations": Step(
-        "lava_sc.tl.compare_factorisations", builds_on="locality_corr", fields={"factorisations": "uns"}
-    ),
-    "module_evidence": Step(
-        "lava_sc.tl.module_evidence",
-        builds_on="finetune_presences",
-        fields={"module_evidence": "uns", "gene_q": "varm"},
-    ),
-    "module_genes": Step("lava_sc.tl.module_genes", builds_on="amf", fields={"module_genes": "uns"}),
-    "ora": Step("lava_sc.tl.ora", builds_on="module_genes", fields={"ora": "uns", "ora_control": "uns"}),
-    "name_modules": Step("lava_sc.tl.name_modules", builds_on="module_genes", fields={"module_names": "uns"}),
-}
+def column_step(container: Literal["obs", "var"]) -> Callable[[Callable[P, Any]], Callable[P, AnnData | None]]:
+    """Make a public step of a function that returns a column, stored under ``key_added`` in ``obs`` or ``var``."""
+
+    def write(adata: AnnData, arguments: Mapping[str, Any], params: Mapping[str, Any], found: Any) -> None:  # noqa: ARG001
+        own(adata)
+        getattr(adata, container)[arguments["key_added"]] = found
+
+    return _ritual(write)
+
+
+def pipeline(function: Callable[P, None]) -> Callable[P, AnnData | None]:
+    """Make a public function of one that calls several steps: if one of them fails, ``adata`` is left as it was."""
+    return _ritual(lambda *_: None, in_place=True)(function)
+
+
+def _ritual(
+    write: Callable[[AnnData, Mapping[str, Any], Mapping[str, Any], Any], None], *, in_place: bool = False
+) -> Callable[[Callable[P, Any]], Callable[P, AnnData | None]]:
+    def decorate(compute: Callable[P, Any]) -> Callable[P, AnnData | None]:
+        computed: Callable[..., Any] = compute
+        signature = inspect.signature(compute).replace(return_annotation="AnnData | None")
+
+        @wraps(compute)
+        def call(*args: P.args, **kwargs: P.kwargs) -> AnnData | None:
+            arguments = _bound(signature, args, kwargs)
+            adata, copy = arguments["adata"], arguments["copy"]
+            checks.annotated(adata)
+            checks.writable(adata, copy=copy)
+            if "key_added" in arguments:
+                check_key(adata, arguments["key_added"])
+            params = {name: _kept(value) for name, value in arguments.items() if name not in _NOT_KEPT}
+            _resolve(arguments)
+            if "device" in params:
+                params["device"] = arguments["device"]
+            if in_place:
+                adata = arguments["adata"] = adata.copy() if copy else adata
+                with all_or_nothing(adata):
+                    write(adata, arguments, params, computed(**arguments))
+            else:
+                found = computed(**arguments)
+                adata = adata.copy() if copy else adata
+                write(adata, arguments, params, found)
+            return adata if copy else None
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__annotations__ = {**compute.__annotations__, "return": "AnnData | None"}
+        return document_parameters(call)
+
+    return decorate
+
+
+def _kept(value: Any) -> Any:
+    """Value of an argument as it is kept: a generator as its state, from which the same numbers can be drawn again."""
+    if isinstance(value, np.random.Generator):
+        return json.dumps(value.bit_generator.state, default=str)
+    return value
+
+
+def _key(arguments: Mapping[str, Any]) -> str:
+    return str(arguments["key_added"] if "key_added" in arguments else arguments["key"])
+
+
+def _bound(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _resolve(arguments: dict[str, Any]) -> None:
+    """Settings in place of execution arguments that are ``None``."""
+    for name in ("n_jobs", "client", "device"):
+        if name in arguments and arguments[name] is None:
+            arguments[name] = getattr(settings, name)
+    if "n_jobs" in arguments:
+        checks.in_range("n_jobs", 1 if arguments["n_jobs"] is None else arguments["n_jobs"], 1, np.inf, integer=True)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lava_sc.core.interpret.preservation import Likeness, Projected
     from lava_sc.core.nulls.exchanged_genes import DetectionStats
     from lava_sc.stored.common_genes import CommonGenes
+    from lava_sc.stored.fields import Fields
 
 _TAKES_PART: Final = 0.05  # of the largest weight (paper, B.9.2)
 _LEVEL: Final = 0.05
@@ -195,12 +196,12 @@ class Projection:
         """The modules in ``adata``."""
         return project(self.C, self.modules, seed=seed, **self.how)
 
-    def as_amf(self, adata: AnnData, key: str, found: Projected, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def as_amf(self, adata: AnnData, key: str, found: Projected, seed: int) -> tuple[Fields, dict[str, Any]]:
         """What :func:`lava_sc.tl.amf` would store, and its arguments."""
         P, stored = found.presences, relabelled(self.modules, self.stored_at, self.n_genes)
         run = Run(seed, P, None, P.shape[1], found.quality, co_presence(P), 0, converged=True, seconds=found.seconds)
         weights = gene_weights(stored, self.n_genes)
-        fields = {
+        fields: Fields = {
             "modules": stored,
             "presences": P,
             "runs": table_of_runs([run]).assign(best=True),

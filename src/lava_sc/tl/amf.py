@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,11 +16,11 @@ from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
 from lava_sc.core.interpret.summary import gene_weights, presences_of_cells
 from lava_sc.io.checkpoint import identity, open_checkpoint
-from lava_sc.stored import checks
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
 from lava_sc.stored.n_modules_choice import chosen_number, stored_runs
 from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import fields_of_runs, of_all_genes, table_of_sweep
+from lava_sc.stored.steps import Result, step
 from lava_sc.tl._amf_checks import check_arguments, check_memory, check_schedule, require_pairs, where_to_run
 
 if TYPE_CHECKING:
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from lava_sc.core.factorise.amf.gamma import Sweep
     from lava_sc.core.factorise.amf.restarts import Runs
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.stored.registry import FieldName
 
 
+@step("amf")
 def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and how it runs
     adata: AnnData,
     n_modules: int | None = None,
@@ -50,7 +53,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     patience: int = 20,
     max_epochs: int = 10_000,
     min_localities: int = 1,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
     callback: Callable[[int, int, float], object] | None = None,
     checkpoint: str | PathLike[str] | None = None,
     rng: SeedLike = 0,
@@ -58,7 +61,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Factorise the localities' absolute correlations into modules and presences.
 
     Association Matrix Factorisation (paper, Section 2.3): ``|C_ij| ≈ max_m P_im · M_mj`` with P and M in
@@ -100,7 +103,8 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     min_localities
         Pairs that are correlated in fewer localities are left out, as if they were correlated nowhere.
     device
-        ``"cpu"``, ``"cuda"`` or ``"mps"`` (these need torch); ``"auto"`` takes the CPU unless an accelerator is there.
+        ``"cpu"``, ``"cuda"`` or ``"mps"`` (these need torch); ``"auto"`` takes the CPU unless an accelerator is
+        there; ``None`` takes ``lava_sc.settings.device``.
         Starts are computed on the CPU.
     callback
         Called with the run, the epoch (both from 0) and its loss after each epoch, in the thread that called this
@@ -112,16 +116,13 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     rng
         Seed or generator; draws the seed of each run.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     client
         A ``dask.distributed.Client`` whose workers take the runs; ``None`` takes the one that is active, and threads
         where there is none. Changes no number. ``callback`` is then called once for each run, when it has ended, and Ctrl-C keeps the
         runs that have. States of runs are kept in a ``checkpoint`` that workers reach at its path, too, in any other those of runs that
         have ended. Not with an accelerator, to which an active client gives way.
     key
-        Key of the correlations.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -177,8 +178,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     (15, 4)
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
+    assert device is not None  # that of the settings
     n_localities = load(adata, key, "C").shape[0]
     n_modules = chosen_number(adata, key) if n_modules is None else n_modules
     check_arguments(n_modules, n_localities, nu, gamma, init, n_runs, batch_size, learning_rate)
@@ -212,14 +212,14 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         how |= {"callback": callback, "checkpoint": kept}
         found, complete = _fitted(problem, params, rng, **how)
 
-    adata = adata.copy() if copy else adata
-    store(adata, key, "amf", found | _of_cells_and_genes(adata, key, found), params)
-    if kept is not None:
-        kept.conclude(complete=complete)
-    return adata if copy else None
+    return Result(
+        found | _of_cells_and_genes(adata, key, found),
+        {name: value for name, value in params.items() if name != "rng"},  # a generator has moved on
+        None if kept is None else partial(kept.conclude, complete=complete),
+    )
 
 
-def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[FieldName, Any] | None:
     """What :func:`lava_sc.tl.choose_n_modules` found with the same arguments, ``None`` if it did not."""
     options = {one.name: one.default for one in dataclasses.fields(FitOptions)} | {"min_localities": 1}
     chosen = ("nu", "gamma")  # these it lets the user choose, like the following
@@ -236,12 +236,12 @@ def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[str, An
 
 def _fitted(
     problem: Problem, params: Mapping[str, Any], rng: np.random.Generator, **how: Any
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[dict[FieldName, Any], bool]:
     """Modules, presences and runs of new fits, and whether none was interrupted."""
     names = {one.name for one in dataclasses.fields(FitOptions)}
     options = FitOptions(**{name: value for name, value in params.items() if name in names})
     n_modules, how = params["n_modules"], how | {"init": params["init"]}
-    fields = {}
+    fields: dict[FieldName, Any] = {}
     if params["gamma"] == "auto":
         sweep = sweep_gamma(problem, n_modules, options, rng=rng, **how)
         options = replace(options, gamma=_chosen_gamma(sweep))
@@ -251,7 +251,7 @@ def _fitted(
     return fields | fields_of_runs(found, problem), not found.interrupted
 
 
-def _of_cells_and_genes(adata: AnnData, key: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def _of_cells_and_genes(adata: AnnData, key: str, found: Mapping[FieldName, Any]) -> dict[FieldName, Any]:
     """What presences and modules say of every cell and gene."""
     genes = load(adata, key, "genes")
     return {

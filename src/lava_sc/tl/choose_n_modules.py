@@ -14,10 +14,11 @@ from lava_sc.core.n_modules.rule import choose
 from lava_sc.core.n_modules.sweep import quick, try_number
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
 from lava_sc.stored.null_data import null_data
 from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import fields_of_runs
+from lava_sc.stored.steps import Result, step
 from lava_sc.tl._n_modules import Findings, against_chance, in_other_cells, table_of_numbers
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from lava_sc._types import SeedLike
     from lava_sc.core.n_modules.rule import Choice
     from lava_sc.core.nulls.null_data import NullData
+    from lava_sc.stored.registry import FieldName
 
 #: Of Σ C²; with ``fdr=0.05`` chance alone keeps about one correlation in twenty, weaker ones than the others.
 _MUCH: Final = 0.1
 _FEW: Final = 10  # correlations in a locality, of which chance may make up any share
 
 
+@step("choose_n_modules")
 def choose_n_modules(
     adata: AnnData,
     n_modules: Iterable[int] = range(2, 16),
@@ -51,7 +54,7 @@ def choose_n_modules(
     client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Choose the number of modules by what holds in other cells, stability and chance.
 
     Cells are split into halves, and modules and presences that are made from one reconstruct the same localities in the other.
@@ -87,16 +90,10 @@ def choose_n_modules(
     nu, gamma, init
         See :func:`lava_sc.tl.amf`.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     client
-        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
-        threads where there is none. Changes no number.
     key
-        Key of the correlations.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -145,8 +142,6 @@ def choose_n_modules(
     2
     >>> lava.tl.amf(adata, n_runs=2)  # the runs of that number, without fitting them again
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     numbers = _numbers(n_modules, load(adata, key, "C").shape[0])
     fewest, numbers = numbers[0], sorted({max(numbers[0] - 1, 1), *numbers})
     _check_arguments(n_runs, n_permutations, n_splits, nu, gamma, init, n_jobs)
@@ -167,24 +162,11 @@ def choose_n_modules(
     if len(problem.data) >= _FEW * problem.n_localities:
         _warn_of_depth(null, [fits[0].total for fits in found.nulls])
 
-    adata = adata.copy() if copy else adata
-    fields: dict[str, Any] = {"n_modules": table_of_numbers(found), "n_modules_choice": asdict(choice)}
+    fields: dict[FieldName, Any] = {"n_modules": table_of_numbers(found), "n_modules_choice": asdict(choice)}
     chosen = next((one for one in tried if one.n_modules == choice.n_modules), None)
     if chosen is not None:
         fields["n_modules_runs"] = fields_of_runs(chosen.found, problem)
-    params = {
-        "n_modules": numbers,
-        "n_runs": int(n_runs),
-        "n_permutations": int(n_permutations),
-        "n_splits": int(n_splits),
-        "depth_key": depth_key,
-        "nu": float(nu),
-        "gamma": float(gamma),
-        "init": init,
-        "rng": rng,
-    }
-    store(adata, key, "choose_n_modules", fields, params)
-    return adata if copy else None
+    return Result(fields, {"n_modules": numbers, "nu": float(nu), "gamma": float(gamma)})
 
 
 def _numbers(n_modules: Iterable[int], n_localities: int) -> list[int]:
@@ -210,7 +192,6 @@ def _check_arguments(
     checks.in_range("nu", nu, 1, np.inf)
     checks.in_range("gamma", gamma, 0, np.inf)
     checks.one_of("init", init, list(STARTS))
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _report(choice: Choice) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from lava_sc._logging import logger, warn
 from lava_sc.core.interpret.summary import co_presences, module_entropies
 from lava_sc.stored import checks
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray
 
 
-def co_presence(
-    adata: AnnData, *, min_presence_sum: float = 0.5, key: str = "lava", copy: bool = False
-) -> AnnData | None:
+@step("co_presence")
+def co_presence(adata: AnnData, *, min_presence_sum: float = 0.5, key: str = "lava", copy: bool = False) -> Result:
     """Entropy of the modules' presences in each locality, and of the correlations in each module.
 
     Presences of a locality are scaled to sum 1. Their Shannon entropy is 0 bits where a single module is present, and
@@ -32,9 +32,7 @@ def co_presence(
     min_presence_sum
         Localities whose presences add up to less are left out, since scaling would make much of little.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -73,17 +71,11 @@ def co_presence(
     >>> adata.uns["lava"]["co_presence"].shape
     (15,)
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     checks.in_range("min_presence_sum", min_presence_sum, 0, np.inf)
     presences = load(adata, key, "presences")
     bits = co_presences(presences, min_presence_sum=float(min_presence_sum))
     _report(bits, presences, min_presence_sum)
-    fields = {"co_presence": bits, "module_entropy": module_entropies(load(adata, key, "modules"))}
-
-    adata = adata.copy() if copy else adata
-    store(adata, key, "co_presence", fields, {"min_presence_sum": float(min_presence_sum)})
-    return adata if copy else None
+    return Result({"co_presence": bits, "module_entropy": module_entropies(load(adata, key, "modules"))})
 
 
 def _report(bits: FloatArray, presences: FloatArray, bound: float) -> None:

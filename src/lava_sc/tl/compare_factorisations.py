@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,9 +15,10 @@ from lava_sc.core.factorise.nmf import MAX_UPDATES, by_amf, by_nmf
 from lava_sc.core.n_modules.medoids import silhouette_of_runs
 from lava_sc.parallel.memory import refuse_what_does_not_fit
 from lava_sc.stored import checks
-from lava_sc.stored.fields import has, load, load_params, store
+from lava_sc.stored.fields import has, load, load_params
 from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import options_of_amf
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ _DEFAULT_START: Final = "nmf"
 _REMEDY: Final = "lower n_modules, n_runs or n_jobs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr)"
 
 
+@step("factorisations")
 def compare_factorisations(
     adata: AnnData,
     n_modules: int | None = None,
@@ -42,7 +44,7 @@ def compare_factorisations(
     n_jobs: int | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Compare AMF with non-negative matrix factorisation of the same correlations.
 
     AMF reconstructs a correlation by the largest product of presence and module and avoids overestimation; NMF adds its
@@ -63,9 +65,7 @@ def compare_factorisations(
     n_jobs
         Number of threads, all cores when ``None``; changes no number but the seconds.
     key
-        Key of the correlations.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -122,15 +122,12 @@ def compare_factorisations(
     >>> bool(table.loc["AMF", "overestimation"] < table.loc["NMF", "overestimation"])
     True
     """
-    rng_given, rng = rng, np.random.default_rng(rng)
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
+    rng = np.random.default_rng(rng)
     n_localities = load(adata, key, "C").shape[0]
     arguments = load_params(adata, key, "amf") if has(adata, key, "runs") else {}
     n_modules = _known_number(n_modules, arguments, key)
     checks.in_range("n_modules", n_modules, 1, n_localities, integer=True)
     checks.in_range("n_runs", n_runs, 1, np.inf, integer=True)
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     problem = problem_of(adata, key, min_localities=int(arguments.get("min_localities", 1)))
     _check_memory(problem, n_modules, n_runs, n_jobs)
 
@@ -142,11 +139,7 @@ def compare_factorisations(
     _report({"AMF": amf, "NMF": nmf}, options)
     table = pd.DataFrame([_medians(amf), _medians(nmf)], index=pd.Index(["AMF", "NMF"], name="method"))
 
-    adata = adata.copy() if copy else adata
-    params: dict[str, Any] = {"n_modules": int(n_modules), "n_runs": int(n_runs), "rng": rng_given, "init": start}
-    params |= {field.name: getattr(options, field.name) for field in fields(options)}
-    store(adata, key, "factorisations", {"factorisations": table}, params)
-    return adata if copy else None
+    return Result({"factorisations": table}, {"n_modules": int(n_modules), "init": start, **asdict(options)})
 
 
 def _known_number(n_modules: int | None, arguments: dict[str, Any], key: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
+from lava_sc._docs import document_parameters
 from lava_sc._logging import warn
 from lava_sc.core import cost_model
 from lava_sc.core.factorise.amf.restarts import share_threads
@@ -50,6 +51,7 @@ _REMEDIES: Final = {
 }
 
 
+@document_parameters
 def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
     adata: AnnData,
     n_modules: int | None = None,

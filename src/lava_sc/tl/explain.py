@@ -8,8 +8,8 @@ from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.io.checkpoint import removed_at_the_end
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.pp.select_genes import select_genes
-from lava_sc.stored import checks
-from lava_sc.stored.fields import all_or_nothing, load
+from lava_sc.stored.fields import load
+from lava_sc.stored.steps import pipeline
 from lava_sc.tl.amf import amf
 from lava_sc.tl.choose_n_modules import choose_n_modules
 from lava_sc.tl.localities import localities
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lava_sc._types import BoolArray, GeneSets, SeedLike
 
 
+@pipeline
 def explain(  # noqa: PLR0913  # the arguments of six steps that most users want to set
     adata: AnnData,
     n_modules: int | None = None,
@@ -55,7 +56,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     client: Client | None = None,
     key_added: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> None:
     """Explain an embedding: localities, genes, correlations, modules and, if asked, what these stand for and go with.
 
     Calls, in this order, :func:`lava_sc.tl.localities`, :func:`lava_sc.pp.select_genes` (among the genes that are
@@ -77,9 +78,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     n_top_genes, gene_symbols
         See :func:`lava_sc.pp.select_genes`; of no account with ``mask_var``, but for ``gene_symbols`` and gene sets.
     layer
-        Layer to take instead of ``X``.
     use_raw
-        Take values from ``adata.raw`` instead of ``X``.
     covariates, batch_key, fdr
         See :func:`lava_sc.tl.locality_corr`.
     gamma, n_runs
@@ -92,16 +91,10 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         Folder to keep the state of :func:`lava_sc.tl.amf` in. The same call goes on from there; the steps before it are done
         again. It is removed when all steps are done. ``n_modules`` has to be given.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no result.
     client
-        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
-        threads where there is none. Changes no result.
     key_added
-        Key under which everything is stored.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -122,14 +115,11 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
     >>> lava.tl.explain(adata, n_modules=4)
     >>> figure = lava.pl.modules(adata, show=False)
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     _check_together(n_modules, checkpoint, obs_key, donor_key)
     resolve_client(client)
-    adata = adata.copy() if copy else adata
     where: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
     values: dict[str, Any] = {"layer": layer, "use_raw": use_raw, "batch_key": batch_key}
-    with removed_at_the_end(), all_or_nothing(adata):
+    with removed_at_the_end():
         localities(
             adata,
             use_rep=use_rep,
@@ -142,7 +132,7 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
         )
         if mask_var is None:
             which: dict[str, Any] = {"localities_key": key_added, "gene_symbols": gene_symbols}
-            select_genes(adata, n_top_genes=n_top_genes, **which, **values)
+            select_genes(adata, n_top_genes=n_top_genes, **which, **values, n_jobs=n_jobs)
         tests: dict[str, Any] = {"covariates": covariates, "fdr": fdr}
         locality_corr(adata, mask_var=mask_var, **values, **tests, **where, key=key_added)
         if n_modules is None:
@@ -151,7 +141,6 @@ def explain(  # noqa: PLR0913  # the arguments of six steps that most users want
             how: dict[str, Any] = {"checkpoint": checkpoint, "rng": rng, **where}
             amf(adata, n_modules, gamma=gamma, n_runs=n_runs, **how, key=key_added)
             _interpret(adata, gene_sets, gene_symbols, obs_key, donor_key, rng=rng, key=key_added)
-    return adata if copy else None
 
 
 def _chosen(adata: AnnData, n_runs: int, gamma: float | str, *, key: str, **how: Any) -> int | None:

@@ -11,19 +11,22 @@ from lava_sc._logging import logger
 from lava_sc.core.factorise.amf.finetune import finetune
 from lava_sc.core.interpret.summary import presences_of_cells
 from lava_sc.stored import checks
-from lava_sc.stored.fields import has, load, store
+from lava_sc.stored.fields import has, load
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc.core.factorise.amf.finetune import FineTuned
+    from lava_sc.stored.fields import Fields
 
 _REACHED: Final = 1e-3  # as close to τ as is promised
 
 
+@step("finetune_presences")
 def finetune_presences(
     adata: AnnData, tau: float = 0.1, *, n_jobs: int | None = None, key: str = "lava", copy: bool = False
-) -> AnnData | None:
+) -> Result:
     """Refit the presences so that overestimation is the same share τ of every locality's error.
 
     What modules reconstruct in a locality can then be read alike everywhere: ``tau`` of what is wrong about it is claimed but
@@ -38,11 +41,8 @@ def finetune_presences(
         Overestimation ratio τ, ``Σ max(Ĉ − C, 0) / Σ |Ĉ − C|`` over all pairs, between 0.001 and 0.5. It corresponds to
         ν = (1 − τ)/τ of :func:`lava_sc.tl.amf` (Equation S4).
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -85,23 +85,18 @@ def finetune_presences(
     >>> float(adata.uns["lava"]["finetuning"]["overestimation"].median().round(3))
     0.2
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     former = load(adata, key, "presences_amf" if has(adata, key, "presences_amf") else "presences")
     checks.in_range("tau", tau, 0.001, 0.5)
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     found = finetune(load(adata, key, "C"), load(adata, key, "modules"), former, tau=float(tau), n_jobs=n_jobs)
     _report(found, tau)
 
-    adata = adata.copy() if copy else adata
-    fields = {
+    fields: Fields = {
         "presences": found.presences,
         "cell_presences": presences_of_cells(load(adata, key, "localities"), found.presences),
         "presences_amf": np.array(former),
         "finetuning": _table(found, load(adata, key, "evidence").index),
     }
-    store(adata, key, "finetune_presences", fields, {"tau": float(tau)})
-    return adata if copy else None
+    return Result(fields)
 
 
 def _report(found: FineTuned, tau: float) -> None:

@@ -19,7 +19,7 @@ from lava_sc.core.localities.placement import (
 from lava_sc.core.localities.sections import place_in_sections
 from lava_sc.core.localities.size import default_size
 from lava_sc.stored import checks, embeddings, inputs
-from lava_sc.stored.fields import check_key, store
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, SeedLike
     from lava_sc.core.localities.in_degree import Transformer
     from lava_sc.core.localities.placement import Placement
+    from lava_sc.stored.fields import Fields
 
 _MIN_NEIGHBORS = 3
 
 
+@step("localities")
 def localities(
     adata: AnnData,
     *,
@@ -45,7 +47,7 @@ def localities(
     n_jobs: int | None = None,
     key_added: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Place overlapping neighbourhoods, the *localities*, over an embedding.
 
     A locality is the ``n_neighbors`` cells nearest to a *probe*, a free point of the embedding. The probes are placed
@@ -80,13 +82,9 @@ def localities(
         approximate ``pynndescent.PyNNDescentTransformer``, for millions of cells in many dimensions. It is asked for
         ``n_neighbors`` neighbours. ``None`` is exact. The localities themselves are always exact.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no result.
     key_added
-        Key under which everything is stored; other steps find it by their ``key``.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -124,46 +122,29 @@ def localities(
     >>> adata.obsm["lava_localities"].shape
     (500, 15)
     """
-    rng_given, rng = rng, np.random.default_rng(rng)
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
-    check_key(adata, key_added)
+    rng = np.random.default_rng(rng)
     checks.one_of("optimizer", optimizer, list(OPTIMIZERS))
     checks.in_range("max_evals", max_evals, 1, np.inf, integer=True)
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     obsm_key = embeddings.representation_key(adata, use_rep)
     Z = embeddings.representation(adata, obsm_key)
     _check_transformer(transformer)
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
     libraries = _libraries(adata, library_key, n)
     embeddings.warn_of_background(adata, obsm_key)
-    adata = adata.copy() if copy else adata
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
     placement, exponents = _placed(
         Z, n, n_probes, libraries, PlacementOptions(optimizer, max_evals, transformer, n_jobs), rng
     )
     figures = {"loss": placement.loss, "loss_per_neighbor": placement.loss / n, "n_evals": placement.n_evals}
-    fields = {
+    fields: Fields = {
         "probes": placement.probes,
         "placement": exponents | figures,
         "localities": _membership(placement, len(Z)),
         "in_degree": placement.in_degree,
         "locality_in_degree": locality_in_degree(placement.members, len(Z)),
     }
-    params = {
-        "n_cells": len(Z),
-        "use_rep": obsm_key,
-        "n_neighbors": n,
-        "overlap": float(overlap),
-        "optimizer": optimizer,
-        "max_evals": int(max_evals),
-        "transformer": transformer,
-        "library_key": library_key,
-        "rng": rng_given,
-    }
-    store(adata, key_added, "localities", fields, params)
-    return adata if copy else None
+    return Result(fields, {"n_cells": len(Z), "use_rep": obsm_key, "n_neighbors": n, "overlap": float(overlap)})
 
 
 def _placed(

@@ -18,7 +18,7 @@ from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks, inputs
 from lava_sc.stored.correlation_inputs import options_of
 from lava_sc.stored.fields import GENE_MASK
-from lava_sc.stored.fields import store as write
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
     from lava_sc._types import BoolArray
     from lava_sc.core.correlation.locality import LocalityCorrelations
+    from lava_sc.stored.fields import Fields
 
 _REMEDY: Final = "lower fdr or overlap, raise n_neighbors, or select fewer genes"
 
 
+@step("locality_corr")
 def locality_corr(
     adata: AnnData,
     *,
@@ -45,12 +47,12 @@ def locality_corr(
     max_tie_fraction: float = 0.75,
     fdr: float | None = 0.05,
     store: str | PathLike[str] | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Literal["auto", "cpu", "cuda"] | None = None,
     n_jobs: int | None = None,
     client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Correlate every pair of genes within every locality, and keep what stands out of chance.
 
     Parameters
@@ -63,7 +65,6 @@ def locality_corr(
     layer
         Layer to correlate instead of ``X``; normalised values, for counts follow the sequencing depth.
     use_raw
-        Take the genes' values from ``adata.raw``, by name, instead of ``X``.
     method
         ``"spearman"`` (the paper, Section 2.2), ties with their average rank, or ``"pearson"``.
     covariates
@@ -86,17 +87,12 @@ def locality_corr(
         there is replaced.
     device
         Where products of scores are taken: ``"cpu"``, ``"cuda"`` (needs torch), or ``"auto"``, CUDA where there is some;
-        changes no number. It pays with many genes that are defined in a locality; with few, and within batches, the CPU
+        ``None`` takes ``lava_sc.settings.device``. Changes no number. It pays with many genes that are defined in a locality; with few, and within batches, the CPU
         is used in any case, and with a client by default.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     client
-        A ``dask.distributed.Client`` whose workers take the localities; ``None`` takes the one that is active, and threads
-        where there is none. Changes no number.
     key
-        Key of the localities.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -156,13 +152,11 @@ def locality_corr(
     >>> adata.uns["lava"]["C"].shape
     (15, 19900)
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
+    assert device is not None  # that of the settings
     checks.one_of("method", method, ["spearman", "pearson"])
     checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     checks.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
     checks.one_of("device", device, ["auto", "cpu", "cuda"])
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
     checks.unique_var_names(adata)
     members = inputs.locality_members(adata, key)
     mask = inputs.gene_mask(adata, mask_var, GENE_MASK)
@@ -178,6 +172,7 @@ def locality_corr(
         "max_tie_fraction": float(max_tie_fraction),
         "fdr": fdr,
         "n_genes": int(mask.sum()),
+        "mask_var": inputs.mask_param(adata, mask_var),
     }
     workers = resolve_client(client)
     options = options_of(adata, params) | {"n_jobs": n_jobs, "client": workers}
@@ -187,15 +182,13 @@ def locality_corr(
     with new_store(store, len(members), n_pairs(int(mask.sum()))) as sink:
         found = locality_correlations(source, members, sink=sink, **options)
         _refuse_nothing(found, members.shape[1], max_tie_fraction, fdr)
-    adata = adata.copy() if copy else adata
-    fields = {
+    fields: Fields = {
         "genes": adata.var_names[mask].to_numpy(dtype=object),
         "defined": found.defined,
         "C": found.C if sink is None else sink.reference,
         "evidence": _evidence(found),
     }
-    write(adata, key, "locality_corr", fields, params)
-    return adata if copy else None
+    return Result(fields, params)
 
 
 def _refuse_nothing(found: LocalityCorrelations, n: int, max_tie_fraction: float, fdr: float | None) -> None:

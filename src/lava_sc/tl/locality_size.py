@@ -13,7 +13,8 @@ from lava_sc.core.localities.size import jaccard_by_chance, jaccard_by_size, siz
 from lava_sc.io import values as value_checks
 from lava_sc.io.dense import dense
 from lava_sc.stored import checks, embeddings, inputs
-from lava_sc.stored.fields import GENE_MASK, check_key, store
+from lava_sc.stored.fields import GENE_MASK
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ _FEW_GENES: Final = 2000  # their covariances are small, and exact
 _QUARTILES: Final = {"min": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "max": 1.0}
 
 
+@step("locality_size")
 def locality_size(
     adata: AnnData,
     *,
@@ -42,7 +44,7 @@ def locality_size(
     n_jobs: int | None = None,
     key_added: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Compare neighbourhoods in the embedding with those in feature space, size by size, and suggest a locality size.
 
     For each n, the mean over cells of the Jaccard similarity between the n cells nearest in feature space and the n
@@ -71,13 +73,10 @@ def locality_size(
         Number of cells whose neighbourhoods are compared, drawn at random where there are more. The neighbours are always
         searched among all cells.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no result.
     key_added
         Key under which everything is stored; that of the localities.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -118,11 +117,8 @@ def locality_size(
     >>> found = adata.uns["lava"]["locality_size"]
     >>> lava.tl.localities(adata, n_neighbors=found["suggested"])
     """
-    rng_given, rng = rng, np.random.default_rng(rng)
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
-    check_key(adata, key_added)
-    for name, value in {"n_comps": n_comps, "n_sampled": n_sampled, "n_jobs": 1 if n_jobs is None else n_jobs}.items():
+    rng = np.random.default_rng(rng)
+    for name, value in {"n_comps": n_comps, "n_sampled": n_sampled}.items():
         checks.in_range(name, value, 1, np.inf, integer=True)
     groups = None if groupby is None else _group_sizes(adata, groupby)
     obsm_key = embeddings.representation_key(adata, use_rep)
@@ -143,20 +139,15 @@ def locality_size(
         "is_peak": suggestion.is_peak,
         "reason": suggestion.reason,
     }
-    params = {
+    chosen = {
         "use_rep": obsm_key,
-        "feature_rep": feature_rep,
-        "layer": layer,
         "n_comps": None if feature_rep is not None else features.shape[1],
-        "groupby": groupby,
         "n_cells": n_cells,
         "n_sampled": len(cells),
-        "rng": rng_given,
+        "mask_var": inputs.mask_param(adata, mask_var),
     }
-    adata = adata.copy() if copy else adata
     found |= {} if groups is None else {"group_sizes": groups}
-    store(adata, key_added, "locality_size", {"locality_size": found}, params)
-    return adata if copy else None
+    return Result({"locality_size": found}, chosen)
 
 
 def _group_sizes(adata: AnnData, groupby: str) -> pd.DataFrame:

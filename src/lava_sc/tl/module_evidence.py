@@ -15,10 +15,11 @@ from lava_sc.core.n_modules.sweep import fit_nulls, squares
 from lava_sc.core.nulls.decoy_genes import false_discoveries, weights_with_decoys
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
 from lava_sc.stored.null_data import null_data
 from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import arguments_of_fit, of_all_genes, options_of_amf
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray, SeedLike
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.stored.fields import Fields
 
 _N_RUNS: Final = 3  # of a fit with decoys
 
 
+@step("module_evidence")
 def module_evidence(
     adata: AnnData,
     *,
@@ -45,7 +48,7 @@ def module_evidence(
     client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Hold each module, and its list of genes, against shuffled genes.
 
     AMF finds modules in anything. Here each gene is shuffled within each locality, among the cells of a batch and of
@@ -66,16 +69,10 @@ def module_evidence(
     depth_key
         See :func:`lava_sc.tl.choose_n_modules`.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     client
-        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
-        threads where there is none. Changes no number.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -114,8 +111,6 @@ def module_evidence(
     >>> bool(adata.uns["lava"]["module_evidence"]["exceeds_chance"].all())
     True
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     modules, P = load(adata, key, "modules"), load(adata, key, "presences")
     _check_arguments(n_permutations, n_decoys, threshold, n_jobs)
     arguments = arguments_of_fit(adata, key, "lava_sc.tl.module_evidence")
@@ -130,28 +125,18 @@ def module_evidence(
     shares = _explained(problem, P, modules) / total
     draws = [weights_with_decoys(null, modules, options, n_runs=_N_RUNS, seed=seed, **how) for seed in seeds_of_decoys]
 
-    adata = adata.copy() if copy else adata
     genes = load(adata, key, "genes")
     lists, q = _lists(draws, gene_weights(modules, len(genes)), threshold)
     table = _table(shares, np.array([fit.best for (fit,) in fits])).join(lists)
-    fields = {"module_evidence": table, "gene_q": of_all_genes(adata, genes, q)}
+    fields: Fields = {"module_evidence": table, "gene_q": of_all_genes(adata, genes, q)}
     logger.info("%d of %d modules exceed chance", int(table["exceeds_chance"].sum()), len(table))
-    params: dict[str, Any] = {
-        "n_permutations": int(n_permutations),
-        "n_decoys": int(n_decoys),
-        "threshold": float(threshold),
-        "depth_key": depth_key,
-        "rng": rng,
-    }
-    store(adata, key, "module_evidence", fields, params)
-    return adata if copy else None
+    return Result(fields)
 
 
 def _check_arguments(n_permutations: int, n_decoys: int, threshold: float, n_jobs: int | None) -> None:
     checks.in_range("n_permutations", n_permutations, 1, np.inf, integer=True)
     checks.in_range("n_decoys", n_decoys, 1, np.inf, integer=True)
     checks.in_range("threshold", threshold, 0, 1)
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _explained(problem: Problem, P: FloatArray, modules: sparse.csr_matrix) -> FloatArray:

@@ -10,7 +10,8 @@ import pandas as pd
 from lava_sc.core.interpret.direction import positive_shares
 from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.stored import checks, inputs
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
 
 
+@step("module_genes")
 def module_genes(
     adata: AnnData,
     *,
@@ -25,7 +27,7 @@ def module_genes(
     n_genes: int | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """List each module's genes, strongest first.
 
     A gene's weight in a module is the sum of the module's correlations in which it takes part (paper, B.9.2). Modules are made of
@@ -40,9 +42,7 @@ def module_genes(
     n_genes
         So many of the strongest genes belong to it instead, whatever their weight, as long as it is not 0.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -69,8 +69,6 @@ def module_genes(
     >>> adata.uns["lava"]["module_genes"].columns.tolist()
     ['module', 'gene', 'weight', 'rank', 'positive']
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     checks.in_range("threshold", threshold, 0, 1)
     if n_genes is not None:
         checks.in_range("n_genes", n_genes, 1, np.inf, integer=True)
@@ -78,7 +76,6 @@ def module_genes(
     modules = load(adata, key, "modules")
     weights = gene_weights(modules, len(genes))
     positive = positive_shares(load(adata, key, "C"), modules, inputs.amf_presences(adata, key), len(genes))
-    adata = adata.copy() if copy else adata
     tables = []
     for m, column in enumerate(weights.T):
         order = _belonging(column, threshold, n_genes)
@@ -86,9 +83,7 @@ def module_genes(
         tables.append(pd.DataFrame({"module": m, "gene": genes[order], **values}))
     table = pd.concat(tables, ignore_index=True)
     table.index = table.index.astype(str)
-    params = {"threshold": float(threshold)} if n_genes is None else {"n_genes": int(n_genes)}
-    store(adata, key, "module_genes", {"module_genes": table}, params)
-    return adata if copy else None
+    return Result({"module_genes": table}, {} if n_genes is None else {"threshold": None})
 
 
 def _belonging(weights: FloatArray, threshold: float, n_genes: int | None) -> IntArray:

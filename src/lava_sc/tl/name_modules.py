@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from lava_sc.stored import checks, inputs
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
 from lava_sc.stored.module_naming import distinct, of_genes, of_sets
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SIGNIFICANT: Final = 0.05
 
 
+@step("name_modules")
 def name_modules(
     adata: AnnData,
     *,
@@ -29,7 +31,7 @@ def name_modules(
     gene_symbols: str | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Give each module a short name, which plots and the report then write beside its number.
 
     Parameters
@@ -48,9 +50,7 @@ def name_modules(
         these are Ensembl ids. Appended ids (``HLA-DRA_ENSG00000204287``) are left out
         unless two genes would then have one name.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -74,8 +74,6 @@ def name_modules(
     >>> print(adata.uns["lava"]["module_names"][0])
     the first
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     checks.one_of("by", by, ["genes", "sets"])
     checks.in_range("n_genes", n_genes, 1, np.inf, integer=True)
     n_modules = load(adata, key, "modules").shape[0]
@@ -86,10 +84,7 @@ def name_modules(
         best = _best_sets(load(adata, key, "ora"))
         candidates = [of_sets(best[m], genes[m]) if m in best else candidates[m] for m in range(n_modules)]
     names = distinct([[own[m]] if m in own else candidates[m] for m in range(n_modules)], fixed=own)
-    params = {"by": by, "n_genes": int(n_genes), "gene_symbols": gene_symbols, "labels": "given" if own else None}
-    adata = adata.copy() if copy else adata
-    store(adata, key, "name_modules", {"module_names": np.array(names, dtype=object)}, params)
-    return adata if copy else None
+    return Result({"module_names": np.array(names, dtype=object)}, {"labels": "given" if own else None})
 
 
 def _own(labels: Sequence[str] | Mapping[int, str] | None, n_modules: int) -> dict[int, str]:

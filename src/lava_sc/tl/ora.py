@@ -12,8 +12,9 @@ from scipy.stats import false_discovery_control
 from lava_sc.core.interpret.enrichment import overrepresentation, significant_by_chance
 from lava_sc.io.gene_sets import collect
 from lava_sc.stored import checks
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
 from lava_sc.stored.gene_matching import names_in_sets, require_overlap
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _LEVEL: Final = 0.05  # at which sets are counted
 
 
+@step("ora")
 def ora(
     adata: AnnData,
     gene_sets: GeneSets | Sequence[GeneSets],
@@ -38,7 +40,7 @@ def ora(
     rng: SeedLike = 0,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Test the genes of each module for over-represented gene sets.
 
     Hypergeometric upper tail (gseapy), Benjamini–Hochberg within each module over all sets tested (paper, B.9.2).
@@ -68,9 +70,7 @@ def ora(
     rng
         Seed or generator of the random modules.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -100,9 +100,7 @@ def ora(
     >>> int(adata.uns["lava"]["ora"]["n_hits"].max())
     5
     """
-    rng_given, rng = rng, np.random.default_rng(rng)
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
+    rng = np.random.default_rng(rng)
     checks.in_range("min_size", min_size, 1, np.inf, integer=True)
     checks.in_range("n_random", n_random, 0, np.inf, integer=True)
     listed = load(adata, key, "module_genes")
@@ -117,16 +115,8 @@ def ora(
     table = _joined([_table(m, overrepresentation(query, **how)) for m, query in zip(modules, queries, strict=True)])
     control = _control(table, [len(query) for query in queries], selected, n_random, rng, **how)
 
-    adata = adata.copy() if copy else adata
-    params = {
-        "background": background if isinstance(background, str) else "list",
-        "gene_symbols": gene_symbols,
-        "min_size": int(min_size),
-        "n_random": int(n_random),
-        "rng": rng_given,
-    }
-    store(adata, key, "ora", {"ora": table, "ora_control": control}, params)
-    return adata if copy else None
+    given = {"gene_sets": None, "background": background if isinstance(background, str) else "list"}
+    return Result({"ora": table, "ora_control": control}, given)
 
 
 def _background(adata: AnnData, background: str | Sequence[str], names: pd.Series, selected: set[str]) -> set[str]:

@@ -21,18 +21,21 @@ from lava_sc.core.nulls.moran import MOST_LOCALITIES, overlap_pvalues
 from lava_sc.parallel.threads import progress
 from lava_sc.stored import checks, inputs
 from lava_sc.stored.donors import read_donors, read_labels
-from lava_sc.stored.fields import load, load_params, store
+from lava_sc.stored.fields import load, load_params
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import BoolArray, FloatArray, IntArray, SeedLike
     from lava_sc.stored.donors import Donors, Labels
+    from lava_sc.stored.registry import FieldName
 
 _FEWEST_DONORS: Final = 3  # in an arm
 _USUAL_LEVEL: Final = 0.05
 
 
+@step("presence_association")
 def presence_association(
     adata: AnnData,
     obs_key: str,
@@ -44,7 +47,7 @@ def presence_association(
     rng: SeedLike = 0,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Correlate the presence of each module with the fraction of a category, over localities.
 
     Only localities in which the module is present count (paper, B.9 and Table S2). The paper's p-values take localities for
@@ -69,11 +72,8 @@ def presence_association(
     n_permutations
         Exchanges of labels, or surrogates. Where there are no more distinct exchanges, all are taken.
     rng
-        Seed or generator.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -128,8 +128,6 @@ def presence_association(
     >>> adata.uns["lava"]["presence_association"].shape  # four modules, two categories
     (8, 14)
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     _check(min_presence, n_permutations, donor_key, strata_key)
     data = _read_all(adata, obs_key, float(min_presence), donor_key, strata_key, key)
     generator = np.random.default_rng(rng)
@@ -139,21 +137,13 @@ def presence_association(
     else:
         pvalues, n_taken = _against_donors(data, data.donors, n_permutations, generator)
         _report(data, data.donors, n_taken)
-    fields: dict[str, Any] = {"presence_association": _table(data, pvalues, n_taken), "locality_fractions": data.F}
+    fields: dict[FieldName, Any] = {
+        "presence_association": _table(data, pvalues, n_taken),
+        "locality_fractions": data.F,
+    }
     if data.donors is not None:
         fields["locality_donors"] = data.donors.of_localities()
-    params = {
-        "obs_key": obs_key,
-        "min_presence": float(min_presence),
-        "donor_key": donor_key,
-        "strata_key": strata_key,
-        "n_permutations": int(n_permutations),
-        "rng": rng,
-    }
-
-    adata = adata.copy() if copy else adata
-    store(adata, key, "presence_association", fields, params)
-    return adata if copy else None
+    return Result(fields)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import numpy as np
 from lava_sc._logging import logger
 from lava_sc.stored import checks
 from lava_sc.stored.common_genes import common_genes
-from lava_sc.stored.fields import all_or_nothing, load, store
+from lava_sc.stored.fields import load, store
+from lava_sc.stored.steps import Result, step
 from lava_sc.tl._projection import Projection, Reference
 from lava_sc.tl.locality_corr import locality_corr
 from lava_sc.tl.module_genes import module_genes
@@ -28,6 +29,7 @@ _LEVEL: Final = 0.05
 _CORR: Final = ("method", "covariates", "batch_key", "max_tie_fraction", "fdr")
 
 
+@step("project", in_place=True)
 def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
     adata: AnnData,
     reference: AnnData,
@@ -47,7 +49,7 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
     n_jobs: int | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Find the modules of a reference in other data, and say how well they are preserved there.
 
     Healthy and diseased tissue, two laboratories, two sets of donors: the genes that were correlated in the reference are looked
@@ -78,14 +80,11 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
         How often genes are exchanged; no p-value is below 1 / (``n_permutations`` + 1). A single one of ℓ localities can pass
         Benjamini–Hochberg with 20·ℓ exchanges only; several that are alike take fewer.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     key
         Key of the localities. What else is stored under it is replaced; to keep modules that were found in ``adata`` itself,
         call :func:`lava_sc.tl.localities` with another key first.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -165,7 +164,7 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
     >>> bool((ill.uns["lava"]["preservation"]["p_adj"] < 0.05).all())
     True
     """
-    _check(adata, reference, nu, n_permutations, copy=copy)
+    _check(adata, reference, nu, n_permutations)
     load(adata, key, "localities")
     reference_key = key if reference_key is None else reference_key
     known = Reference.of(reference, reference_key, nu=None if isinstance(nu, str) else float(nu))
@@ -174,32 +173,20 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
     common = common_genes(adata, reference, known.genes, gene_symbols)
     seeds = [int(seed) for seed in np.random.default_rng(rng).integers(2**63, size=2)]
     where: dict[str, Any] = {"layer": layer, "use_raw": use_raw}
-    params = {
-        "reference_key": reference_key,
-        "gene_symbols": gene_symbols,
-        "n_matched": len(common.here),
-        "n_permutations": int(n_permutations),
-        "rng": rng,
-    }
-
-    adata = adata.copy() if copy else adata
-    with all_or_nothing(adata):
-        locality_corr(adata, mask_var=common.mask(adata), **where, **arguments, n_jobs=n_jobs, key=key)
-        projection = Projection.of(adata, key, known, common, n_jobs, **where)
-        found = projection.found(seeds[0])
-        table, localities = projection.preservation(found, n_permutations, seeds)
-        store(adata, key, "amf", *projection.as_amf(adata, key, found, seeds[0]))
-        store(adata, key, "project", {"preservation": table, "preservation_localities": localities}, params)
-        _carry_over(adata, key, known)
+    locality_corr(adata, mask_var=common.mask(adata), **where, **arguments, n_jobs=n_jobs, key=key)
+    projection = Projection.of(adata, key, known, common, n_jobs, **where)
+    found = projection.found(seeds[0])
+    table, localities = projection.preservation(found, n_permutations, seeds)
+    store(adata, key, "amf", *projection.as_amf(adata, key, found, seeds[0]))
+    _carry_over(adata, key, known)
     _report(table)
-    return adata if copy else None
+    given = {"reference": None, "reference_key": reference_key, "n_matched": len(common.here)}
+    return Result({"preservation": table, "preservation_localities": localities}, given)
 
 
-def _check(adata: Any, reference: Any, nu: float | str, n_permutations: int, *, copy: bool) -> None:
+def _check(adata: AnnData, reference: Any, nu: float | str, n_permutations: int) -> None:
     from anndata import AnnData
 
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
     if not isinstance(reference, AnnData):
         msg = f"Found {type(reference).__name__} as reference, expected an AnnData object with modules; pass one."
         raise TypeError(msg)

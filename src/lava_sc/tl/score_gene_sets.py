@@ -18,8 +18,9 @@ from lava_sc.core.nulls.matched_residuals import FEWEST_DEFINED
 from lava_sc.io.gene_sets import collect
 from lava_sc.stored import checks
 from lava_sc.stored.correlation_inputs import Correlated
-from lava_sc.stored.fields import load, store
+from lava_sc.stored.fields import load
 from lava_sc.stored.gene_matching import names_in_sets, require_overlap
+from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray, GeneSets, IntArray, SeedLike
     from lava_sc.core.interpret.set_scores import SetScores
+    from lava_sc.stored.fields import Fields
 
 _LEVEL: Final = 0.05
 _MOST_AT_ONCE: Final = 20_000_000  # correlations
 
 
+@step("gene_set_scores")
 def score_gene_sets(
     adata: AnnData,
     gene_sets: GeneSets | Sequence[GeneSets],
@@ -46,7 +49,7 @@ def score_gene_sets(
     n_jobs: int | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Score how strongly the genes of each set are co-regulated in each locality, beside random sets.
 
     Not how high they are expressed: whether they rise and fall together among the cells of a place. The score of a set is the
@@ -69,13 +72,9 @@ def score_gene_sets(
     network
         Whether names that are no file may be downloaded.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     key
-        Key of the correlations.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -138,9 +137,7 @@ def score_gene_sets(
     >>> bool(adata.uns["lava"]["gene_set_summary"]["p_value"].iloc[0] < 0.01)
     True
     """
-    rng_given, rng = rng, np.random.default_rng(rng)
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
+    rng = np.random.default_rng(rng)
     _check(min_size, max_size, n_random, n_jobs)
     taken = Correlated.of(adata, key, n_jobs)
     sets = _members(adata, collect(gene_sets, network=network), gene_symbols, min_size, max_size, key)
@@ -153,28 +150,18 @@ def score_gene_sets(
     summary = _summary(scores, localities, totals, sets)
     logger.info("%d of %d gene sets are co-regulated (p_adj ≤ 0.05)", (summary["p_adj"] <= _LEVEL).sum(), len(summary))
 
-    adata = adata.copy() if copy else adata
-    fields = {
+    fields: Fields = {
         "gene_set_summary": summary,
         "gene_set_scores": localities,
         "cell_gene_set_scores": scores_of_cells(load(adata, key, "localities"), scores.z),
     }
-    params = {
-        "gene_symbols": gene_symbols,
-        "min_size": int(min_size),
-        "max_size": int(max_size),
-        "n_random": int(n_random),
-        "rng": rng_given,
-    }
-    store(adata, key, "gene_set_scores", fields, params)
-    return adata if copy else None
+    return Result(fields, {"gene_sets": None})
 
 
 def _check(min_size: int, max_size: int, n_random: int, n_jobs: int | None) -> None:
     checks.in_range("min_size", min_size, FEWEST_DEFINED, np.inf, integer=True)
     checks.in_range("max_size", max_size, min_size, np.inf, integer=True)
     checks.in_range("n_random", n_random, 1, np.inf, integer=True)
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _members(

@@ -14,11 +14,12 @@ from lava_sc.core.stability.reruns import N_NULLS, PARTS, repeat_placements, rep
 from lava_sc.core.stability.resampling import SHARE, draw_groups, draw_samples, members_among, scaled_size
 from lava_sc.parallel.tasks import resolve_client
 from lava_sc.stored import checks, inputs
-from lava_sc.stored.fields import load, load_params, store
+from lava_sc.stored.fields import load, load_params
 from lava_sc.stored.null_data import null_data
 from lava_sc.stored.placement_inputs import placement_inputs
 from lava_sc.stored.problems import problem_of
 from lava_sc.stored.runs import arguments_of_fit, options_of_amf
+from lava_sc.stored.steps import Result, step
 from lava_sc.tl._stability_tables import table_of_cosines, table_of_medians
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from lava_sc._types import IntArray, SeedLike
+    from lava_sc.stored.fields import Fields
     from lava_sc.stored.placement_inputs import PlacementInputs
 
 _FEWEST_DONORS: Final = 3
 
 
+@step("stability")
 def stability(
     adata: AnnData,
     *,
@@ -47,7 +50,7 @@ def stability(
     client: Client | None = None,
     key: str = "lava",
     copy: bool = False,
-) -> AnnData | None:
+) -> Result:
     """Repeat the analysis with other placements, starts and cells, beside the same on shuffled genes.
 
     Every step is repeated with the arguments that it was called with (paper, Section 3.1), in four parts:
@@ -84,16 +87,10 @@ def stability(
     depth_key
         Column of ``adata.obs`` with the sequencing depth of the cells, see :func:`lava_sc.tl.choose_n_modules`.
     rng
-        Seed or generator.
     n_jobs
-        Number of threads, all cores when ``None``; changes no number.
     client
-        A ``dask.distributed.Client`` whose workers take localities and runs; ``None`` takes the one that is active, and
-        threads where there is none. Changes no number.
     key
-        Key of the modules.
     copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -138,9 +135,7 @@ def stability(
     >>> table.loc[table["part"] == "resamples", "module"].tolist()
     [0, 1, 2, 3]
     """
-    checks.annotated(adata)
-    checks.writable(adata, copy=copy)
-    rng_given, seeds = rng, np.random.default_rng(rng).integers(2**63, size=6)
+    seeds = np.random.default_rng(rng).integers(2**63, size=6)
     _check_arguments(n_placements, n_runs, n_resamples, n_jobs)
     modules = load(adata, key, "modules")
     donors = None if donor_key is None else _donors(adata, donor_key)
@@ -155,27 +150,15 @@ def stability(
     found += repeat_placements(analysis, placements, references, per_placement)
     found += repeat_samples(analysis, draws, references, _seeds(seeds[5], n_resamples))
 
-    adata = adata.copy() if copy else adata
-    fields = {"stability": table_of_medians(found), "stability_cosines": table_of_cosines(found)}
+    fields: Fields = {"stability": table_of_medians(found), "stability_cosines": table_of_cosines(found)}
     _report(fields["stability"])
-    params = {
-        "n_placements": int(n_placements),
-        "overlaps": chosen,
-        "n_runs": int(n_runs),
-        "n_resamples": int(n_resamples),
-        "donor_key": donor_key,
-        "depth_key": depth_key,
-        "rng": rng_given,
-    }
-    store(adata, key, "stability", fields, params)
-    return adata if copy else None
+    return Result(fields, {"overlaps": chosen})
 
 
 def _check_arguments(n_placements: int, n_runs: int, n_resamples: int, n_jobs: int | None) -> None:
     checks.in_range("n_placements", n_placements, 2, np.inf, integer=True)
     checks.in_range("n_runs", n_runs, 2, np.inf, integer=True)
     checks.in_range("n_resamples", n_resamples, 1, np.inf, integer=True)
-    checks.in_range("n_jobs", 1 if n_jobs is None else n_jobs, 1, np.inf, integer=True)
 
 
 def _donors(adata: AnnData, donor_key: str) -> IntArray:

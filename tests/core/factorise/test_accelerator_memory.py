@@ -191,6 +191,14 @@ def test_other_errors_come_out(plain: Factory) -> None:
         engine.row_sums(case.rows, 9)
 
 
+def test_errors_of_the_program_are_no_reason_to_go_on_slower(plain: Factory) -> None:
+    case = example()
+    engine = plain(case.problem)(case.P, case.M)
+    engine._chunks._kernels = Failing(engine._chunks._plain, lambda _: AttributeError("a mistake"))
+    with pytest.raises(AttributeError, match="a mistake"):
+        engine.row_sums(case.rows, 9)
+
+
 def test_without_a_compiler_for_fused_kernels_the_plain_ones_go_on(
     plain: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:

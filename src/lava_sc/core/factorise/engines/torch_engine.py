@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -153,12 +154,18 @@ class _Chunks:
                 logger.info(
                     "AMF ran out of memory on %s and goes on in chunks of %.0f MB", self.device, self._memory / 1e6
                 )
-            elif self._kernels is self._plain:
+            elif self._kernels is self._plain or not _is_of_compiler(error):
                 raise
-            else:  # compilers, drivers and missing C compilers fail in many ways, before anything has run
+            else:
                 _warn_of_slower(self.device, error)
                 self._kernels = self._plain
         return None
+
+
+def _is_of_compiler(error: Exception) -> bool:
+    """Tell a compiler or driver that fails, before anything has run, from an error of the program."""
+    by_triton = any(kind.__module__.partition(".")[0] == "triton" for kind in type(error).__mro__)
+    return by_triton or isinstance(error, RuntimeError | OSError | ImportError | subprocess.SubprocessError)
 
 
 def _to_device(start: FloatArray, width: int, device: torch.device) -> torch.Tensor:
