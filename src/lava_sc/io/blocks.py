@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lava_sc._types import BoolArray, DataMatrix, IntArray
-
-
-#: One part in so many of the free memory, or of a worker's, is what values that are read or sent may take at once.
-SHARE_OF_MEMORY: Final = 4
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from scipy import sparse
 from lava_sc.io import values as value_checks
 from lava_sc.io.arrays import plain, refuse_kind
 from lava_sc.io.backends import Chunks, CompressedColumns, CompressedRows, Dense
-from lava_sc.io.blocks import SHARE_OF_MEMORY, Block, InMemory, group_localities, rows_needed
+from lava_sc.io.blocks import Block, InMemory, group_localities, rows_needed
 from lava_sc.parallel.dask_collections import is_dask
-from lava_sc.parallel.memory import memory_available
+from lava_sc.parallel.memory import SHARE_OF_MEMORY, memory_available
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

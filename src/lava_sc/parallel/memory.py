@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 GB: Final = 1e9  # bytes
+#: One part in so many of the free memory, or of a worker's, is what values that are read or sent may take at once.
+SHARE_OF_MEMORY: Final = 4
 _UNLIMITED: Final = 2**60  # version 1 of cgroups says no limit by a huge one
 
 

@@ -12,8 +12,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from uuid import uuid4
 
-from lava_sc.io.blocks import SHARE_OF_MEMORY
 from lava_sc.parallel.copies import WorkerReference, copies_of
+from lava_sc.parallel.memory import SHARE_OF_MEMORY
 from lava_sc.parallel.threads import limit_blas_threads, ordered_map
 from lava_sc.parallel.workers import ClusterError, await_workers, is_task, least_memory
 

@@ -268,3 +268,29 @@ def locality_members(adata: AnnData, key: str) -> IntArray:
         raise ValueError(msg)
     membership.sort_indices()
     return np.asarray(membership.indices.reshape(membership.shape[1], n))
+
+
+def sections(adata: AnnData, library_key: str | None, n: int) -> pd.Categorical | None:
+    """Section of each cell.
+
+    Raises
+    ------
+    ValueError
+        If the column does not exist, misses values, or a section has fewer cells than a locality.
+    """
+    if library_key is None:
+        return None
+    libraries = pd.Categorical(obs_column(adata, library_key)).remove_unused_categories()
+    missing = int((libraries.codes < 0).sum())
+    if missing:
+        msg = f"Found {missing} cells without a section in adata.obs[{library_key!r}], expected one for each; drop these cells."
+        raise ValueError(msg)
+    sizes = np.bincount(libraries.codes)
+    smallest = int(np.argmin(sizes))
+    if sizes[smallest] < n:
+        msg = (
+            f"Found {sizes[smallest]} cells in section {libraries.categories[smallest]!r} of adata.obs[{library_key!r}], "
+            f"expected at least n_neighbors={n} in each; drop it or lower n_neighbors."
+        )
+        raise ValueError(msg)
+    return libraries

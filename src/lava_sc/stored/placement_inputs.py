@@ -13,7 +13,7 @@ from lava_sc.core.localities.placement import PlacementOptions, n_localities, pl
 from lava_sc.core.localities.sections import place_in_sections
 from lava_sc.stored import embeddings
 from lava_sc.stored.fields import load, load_params
-from lava_sc.tl.localities import _libraries
+from lava_sc.stored.inputs import sections as sections_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,7 +83,7 @@ def placement_inputs(adata: AnnData, key: str, n_jobs: int | None) -> PlacementI
     if "transformer" in params:
         logger.info("transformer is not stored: neighbourhoods are searched exactly")
     library_key = params.get("library_key")
-    libraries = None if library_key is None else _libraries(adata, str(library_key), n)
+    libraries = None if library_key is None else sections_of(adata, str(library_key), n)
     sections = None
     if libraries is not None:
         names = libraries.categories.astype(str)

@@ -15,8 +15,8 @@ from anndata import AnnData
 from scipy import sparse
 
 from lava_sc.core.correlation.ranks import defined_features
-from lava_sc.io.blocks import SHARE_OF_MEMORY, InMemory, n_bytes, rows_needed
-from lava_sc.parallel.memory import memory_available
+from lava_sc.io.blocks import InMemory, n_bytes, rows_needed
+from lava_sc.parallel.memory import SHARE_OF_MEMORY, memory_available
 from lava_sc.parallel.threads import quiet_thread_map
 from lava_sc.pp._variability import survey
 from lava_sc.pp.select_genes import select_genes

@@ -23,7 +23,7 @@ from lava_sc.parallel.threads import resolve_n_jobs
 from lava_sc.stored import checks, embeddings, inputs
 from lava_sc.stored.fields import GENE_MASK
 from lava_sc.tl._excerpt import select_in_excerpt, take_excerpt
-from lava_sc.tl.localities import _libraries, _sizes
+from lava_sc.tl.localities import _sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,7 +198,7 @@ def _places(
 ) -> _Places:
     Z = embeddings.representation(adata, embeddings.representation_key(adata, use_rep))
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
-    libraries = _libraries(adata, library_key, n)
+    libraries = inputs.sections(adata, library_key, n)
     if libraries is None:
         return _Places(Z, None, n, n_probes)
     return _Places(Z, libraries.codes, n, int(allocate(n_probes, np.bincount(libraries.codes)).sum()))

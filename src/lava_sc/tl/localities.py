@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from lava_sc._logging import logger
@@ -22,6 +21,7 @@ from lava_sc.stored import checks, embeddings, inputs
 from lava_sc.stored.steps import Result, step
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from lava_sc._types import FloatArray, SeedLike
@@ -129,7 +129,7 @@ def localities(
     Z = embeddings.representation(adata, obsm_key)
     _check_transformer(transformer)
     n, n_probes = _sizes(len(Z), n_neighbors, overlap)
-    libraries = _libraries(adata, library_key, n)
+    libraries = inputs.sections(adata, library_key, n)
     embeddings.warn_of_background(adata, obsm_key)
 
     logger.info("placing %d localities of %d cells each over obsm[%r]", n_probes, n, obsm_key)
@@ -173,32 +173,6 @@ def _check_transformer(transformer: object) -> None:
             f"get_params, such as KNeighborsTransformer(); pass one or leave transformer out."
         )
         raise ValueError(msg)
-
-
-def _libraries(adata: AnnData, library_key: str | None, n: int) -> pd.Categorical | None:
-    """Section of each cell.
-
-    Raises
-    ------
-    ValueError
-        If the column does not exist, misses values, or a section has fewer cells than a locality.
-    """
-    if library_key is None:
-        return None
-    libraries = pd.Categorical(inputs.obs_column(adata, library_key)).remove_unused_categories()
-    missing = int((libraries.codes < 0).sum())
-    if missing:
-        msg = f"Found {missing} cells without a section in adata.obs[{library_key!r}], expected one for each; drop these cells."
-        raise ValueError(msg)
-    sizes = np.bincount(libraries.codes)
-    smallest = int(np.argmin(sizes))
-    if sizes[smallest] < n:
-        msg = (
-            f"Found {sizes[smallest]} cells in section {libraries.categories[smallest]!r} of adata.obs[{library_key!r}], "
-            f"expected at least n_neighbors={n} in each; drop it or lower n_neighbors."
-        )
-        raise ValueError(msg)
-    return libraries
 
 
 def _sizes(n_cells: int, n_neighbors: int | None, overlap: float) -> tuple[int, int]:
