@@ -24,7 +24,7 @@ _NETWORK_GENES: Final = 40
 
 @dataclass(frozen=True)
 class Card:
-    """What the page says of a module.
+    """Card of a module on the page.
 
     Attributes
     ----------

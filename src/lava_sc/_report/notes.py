@@ -1,4 +1,4 @@
-"""What a reader of the page should know before trusting it, in plain words."""
+"""Cautions for a reader of the page, in plain words."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def report(
 
 
 def _has_none(adata: AnnData, key: str) -> bool:
-    """Whether the answer was that there are no modules."""
+    """Tell whether the number of modules was found to be 0."""
     if has(adata, key, "modules") or not has(adata, key, "n_modules_choice"):
         return False
     return bool(load(adata, key, "n_modules_choice")["n_modules"] == 0)
@@ -179,14 +179,14 @@ def _facts(adata: AnnData, key: str) -> dict[str, Any]:
 
 
 def _exceeding(adata: AnnData, key: str) -> int | None:
-    """How many modules exceed chance; ``None`` if that was not tested."""
+    """Number of modules that exceed chance; ``None`` if that was not tested."""
     if not has(adata, key, "module_evidence"):
         return None
     return int(load(adata, key, "module_evidence")["exceeds_chance"].sum())
 
 
 def _preserved(adata: AnnData, key: str) -> int | None:
-    """How many modules of another object are preserved; ``None`` if they are the object's own."""
+    """Number of modules of another object that are preserved; ``None`` if they are the object's own."""
     if not has(adata, key, "preservation"):
         return None
     return int((load(adata, key, "preservation")["p_adj"] <= _LEVEL).sum())

@@ -1,4 +1,4 @@
-"""What is worth saying of each module in a few words."""
+"""Each module in a few words."""
 
 from __future__ import annotations
 

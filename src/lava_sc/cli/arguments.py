@@ -34,7 +34,7 @@ examples:
 
 
 def make_parser(demo_function: Callable[..., Any], run_function: Callable[..., Any]) -> argparse.ArgumentParser:
-    """What the command line understands; ``function`` of the result is the one to call with it."""
+    """Parser of the command line; ``function`` of its result is the one to call with it."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="lava-sc", description=_DESCRIPTION, formatter_class=raw)
     commands = parser.add_subparsers(title="commands", required=True, metavar="{demo,run}")

@@ -1,4 +1,4 @@
-"""Where the command line finds workers: in a cluster on this machine that it starts, or in one that is there."""
+"""Workers of the command line: a cluster on this machine that it starts, or one that is already there."""
 
 from __future__ import annotations
 

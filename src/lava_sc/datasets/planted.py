@@ -39,7 +39,7 @@ _AT_LEAST: Final = {
 
 @dataclass(frozen=True)
 class _Design:
-    """What is planted where: everything about genes and regions that is not random."""
+    """Plan of what is planted where: everything about genes and regions that is not random."""
 
     names: list[str]
     membership: IntArray

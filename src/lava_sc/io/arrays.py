@@ -50,7 +50,7 @@ def number_type(dtype: np.dtype[Any], where: str) -> np.dtype[Any]:
 
 
 def in_memory(X: Any) -> Any:
-    """What a lazily opened object holds, read: Dask arrays computed, tables and matrices in files loaded."""
+    """Read a lazily opened object into memory: Dask arrays computed, tables and matrices in files loaded."""
     if is_dask(X):
         return X.compute(scheduler=scheduler_of(X))
     if callable(read := getattr(X, "to_memory", None)):  # a table may have a column of that name

@@ -36,7 +36,7 @@ class Storage(Protocol):
 
     @property
     def where(self) -> str:
-        """How a user reaches it, for messages."""
+        """Matrix as a user reaches it, for messages."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,7 +46,7 @@ class Storage(Protocol):
         """Some rows and columns, both ascending, as a CSR matrix without zeros or a dense array."""
 
     def bytes_per_row(self, columns: IntArray) -> float:
-        """How much memory a row of these columns takes, on average."""
+        """Mean memory of a row of these columns."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where localities take their samples from: a matrix in memory, or one that is read piece by piece."""
+"""Protocol of the sources of localities' values: a matrix in memory, or one that is read piece by piece."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Source(Protocol):
         """Rows from ``start`` up to ``stop``."""
 
     def pieces(self) -> list[tuple[int, int]]:
-        """Where all rows start and stop when they are taken in pieces that fit into memory."""
+        """Starts and stops of pieces of rows that fit into memory."""
 
     def features(self, chosen: BoolArray) -> Source:
-        """The same samples with some of the features."""
+        """Select features of the same samples."""
 
     def blocks(self, members: IntArray, most: float = np.inf) -> Iterator[Block]:
         """Every locality of (ℓ, n) sample indices in exactly one block, whose values take about so many bytes at most."""
@@ -81,7 +81,7 @@ class InMemory:
         return [(0, self.shape[0])]
 
     def features(self, chosen: BoolArray) -> InMemory:
-        """The same samples with some of the features."""
+        """Select features of the same samples."""
         return InMemory(self.X[:, np.flatnonzero(chosen)])
 
     def blocks(self, members: IntArray, most: float = np.inf) -> Iterator[Block]:
@@ -97,7 +97,7 @@ class InMemory:
 
 
 def n_bytes(X: DataMatrix) -> int:
-    """What a matrix takes."""
+    """Bytes of a matrix."""
     return int(X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes + X.indptr.nbytes)
 
 

@@ -1,4 +1,4 @@
-"""What localities are taken from, by the kind of the matrix: what is in memory as it is, what is stored piece by piece."""
+"""Sources of localities' values, by the kind of the matrix: in memory as it is, in a file or Dask array piece by piece."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Stored:
         return self._read(np.arange(start, stop))
 
     def pieces(self) -> list[tuple[int, int]]:
-        """Where all rows start and stop when they are taken in pieces that fit into memory."""
+        """Starts and stops of pieces of rows that fit into memory."""
         n_samples, step = self.shape[0], self.rows_at_once
         return [(start, min(start + step, n_samples)) for start in range(0, n_samples, step)]
 
     def features(self, chosen: BoolArray) -> Stored:
-        """The same samples with some of the features."""
+        """Select features of the same samples."""
         return replace(self, columns=self.columns[chosen])
 
     def blocks(self, members: IntArray, most: float = np.inf) -> Iterator[Block]:

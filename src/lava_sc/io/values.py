@@ -44,13 +44,13 @@ def warn_about_values(X: DataMatrix, where: str) -> None:
 
 
 def looks_scaled(X: DataMatrix) -> bool:
-    """Whether the first 1,000 cells hold negative values."""
+    """Tell whether the first 1,000 cells hold negative values."""
     values = _first_values(X)
     return values.dtype.kind != "b" and bool(values.min(initial=0) < 0)
 
 
 def looks_like_counts(X: DataMatrix) -> bool:
-    """Whether the first 1,000 cells hold whole numbers only, and some above 1."""
+    """Tell whether the first 1,000 cells hold whole numbers only, and some above 1."""
     values = _first_values(X)
     if values.dtype.kind == "b":
         return False

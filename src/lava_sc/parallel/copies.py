@@ -1,4 +1,4 @@
-"""What the workers of a Dask cluster hold of an object that tasks share: a copy, or where they read it themselves."""
+"""Copies at the workers of a Dask cluster of an object that tasks share, or the place where they read it themselves."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WorkerReference:
 
 
 class Copies:
-    """Those of one object at the workers of one client. Sent when they are first asked for, and again if all are lost."""
+    """Copies of one object at the workers of one client, sent when they are first asked for, and again if all are lost."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -55,7 +55,7 @@ class Copies:
         self._out_of_reach = False
 
     def future(self, shared: Any, n_tasks: int) -> Future:
-        """What stands for them in tasks, so many of them.
+        """Future of the copies, for so many tasks.
 
         At as many workers as may need it, and at two at least, so that one that dies takes nothing with it.
         """
@@ -73,7 +73,7 @@ class Copies:
 
 
 def copies_of(shared: object, client: Client) -> Copies:
-    """The same ones each time, as long as the object is kept: what several calls share is sent once."""
+    """Copies of an object, the same ones as long as it is kept: an object that several calls share is sent once."""
     at = id(client), id(shared)
     known = _KNOWN.get(at)
     if known is not None:

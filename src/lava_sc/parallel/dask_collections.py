@@ -1,4 +1,4 @@
-"""Where Dask collections are computed: in this process, but for what a cluster holds. Dask need not be installed.
+"""Scheduler of Dask collections: this process, unless a cluster holds them. Dask need not be installed.
 
 An active client would have its workers compute them. Results would come here, to be sent to workers again; and workers that do not
 reach a file cannot read it or, of a zarr store, take the chunks that they do not find for chunks of nothing.
@@ -19,12 +19,12 @@ _LOCK: Final = threading.Lock()
 
 
 def is_dask(X: Any) -> bool:
-    """Whether it is a Dask array or another collection of Dask."""
+    """Tell whether it is a Dask array or another collection of Dask."""
     return any(base.__module__.partition(".")[0] == "dask" for base in type(X).__mro__)
 
 
 def scheduler_of(X: Any) -> Any:
-    """What is to compute a collection, as ``scheduler=`` of :func:`dask.compute` has it.
+    """Scheduler of a collection, as ``scheduler=`` of :func:`dask.compute` takes it.
 
     That is the client of the cluster that holds parts of it, as after ``persist()``; else what the user has set; else threads.
     """

@@ -50,7 +50,7 @@ def resolve_device(device: str) -> str:
 
 
 def _may_have_accelerator() -> bool:
-    """What can be seen without importing torch, which takes seconds."""
+    """Look for accelerators without importing torch, which takes seconds."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     devices = (*Path("/dev").glob("nvidia*"), *(path for path in map(Path, _DRIVERS) if path.exists()))

@@ -23,7 +23,7 @@ def memory_bound(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; Apple's devices and the CPU have no exception of their own for it."""
+    """Tell whether memory ran out; Apple's devices and the CPU have no exception of their own for it."""
     found = isinstance(error, torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate memory" in str(error))
     )
@@ -31,7 +31,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def memory_error(device: str, remedy: str, wanted: str) -> MemoryError:
-    """What to do where memory ran out."""
+    """Error where memory ran out, with a remedy."""
     return MemoryError(f"Found too little free memory on {device!r}, expected enough for {wanted}; {remedy}.")
 
 

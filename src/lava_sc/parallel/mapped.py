@@ -18,7 +18,7 @@ _PAUSE: Final = 0.02  # seconds; the nanny of a Dask worker looks at the memory 
 
 
 def mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
-    """What an array's values are read through, ``None`` if they are in memory or the system takes no advice."""
+    """Mapping through which an array's values are read, ``None`` if they are in memory or the system takes no advice."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base

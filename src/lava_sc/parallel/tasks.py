@@ -85,7 +85,7 @@ def map_tasks(
     n_jobs: int | None,
     client: Client | None,
 ) -> Iterator[R]:
-    """What a function gives for each task, in the order of the tasks.
+    """Yield what a function gives for each task, in the order of the tasks.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def as_finished(
 
 
 def n_ahead(client: Client | None, n_tasks: int = 1) -> int:
-    """How many calls of :func:`map_tasks` with so many tasks each have to be under way to keep the workers busy.
+    """Number of calls of :func:`map_tasks` with so many tasks each that have to be under way to keep the workers busy.
 
     0 with threads: a call begins when its results are taken.
     """

@@ -39,7 +39,7 @@ def await_workers(client: Client) -> None:
 
 
 def folder_of_worker() -> str | None:
-    """Where a task of a cluster may put files, ``None`` in a process that is no worker."""
+    """Folder for a task's files at a worker, ``None`` in a process that is no worker."""
     worker = _worker()
     return None if worker is None else str(worker.local_directory)
 
@@ -51,7 +51,7 @@ def memory_limit_of_worker() -> float:
 
 
 def is_task() -> bool:
-    """Whether this is called by a task of a cluster."""
+    """Tell whether the caller is a task of a cluster."""
     return _worker() is not None
 
 

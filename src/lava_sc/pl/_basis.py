@@ -1,4 +1,4 @@
-"""Where cells and probes are drawn."""
+"""Places at which cells and probes are drawn."""
 
 from __future__ import annotations
 

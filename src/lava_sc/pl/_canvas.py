@@ -46,7 +46,7 @@ def foreground(strength: float) -> str:
 
 
 def _is_dark() -> bool:
-    """Whether the style's text is light, hence its paper dark."""
+    """Tell whether the style's text is light, hence its paper dark."""
     from matplotlib import rcParams
     from matplotlib.colors import to_rgb
 
@@ -54,7 +54,7 @@ def _is_dark() -> bool:
 
 
 def for_background(on_white: T, on_black: T) -> T:
-    """What suits the style's paper."""
+    """Choose by the style's paper."""
     return on_black if _is_dark() else on_white
 
 
@@ -198,7 +198,7 @@ def write_title(ax: Axes, title: str, remark: str, *, x: float = 0.0) -> None:
 
 
 def is_interactive() -> bool:
-    """Whether figures appear by themselves, as in notebooks."""
+    """Tell whether figures appear by themselves, as in notebooks."""
     import matplotlib.pyplot as plt
 
     return plt.isinteractive()

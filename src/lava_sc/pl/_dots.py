@@ -54,7 +54,7 @@ class Dots(PathCollection):
             super().draw(renderer)
 
     def _is_plain(self) -> bool:
-        """Whether they still are as they were made: whoever has the axes may have changed them."""
+        """Tell whether they still are as they were made: whoever has the axes may have changed them."""
         return len(self.get_sizes()) == 1 and not np.any(self.get_linewidth())
 
     def _runs(self, places: FloatArray, colors: FloatArray, edges: list[int]) -> Iterator[PathCollection]:

@@ -56,11 +56,11 @@ class Grid:
         return self.left + self.ncols * self.width + self.right, n_rows * self.height + self.bottom
 
     def is_leftmost(self, i: int) -> bool:
-        """Whether nothing stands to the left of card i."""
+        """Tell whether nothing stands to the left of card i."""
         return i % self.ncols == 0
 
     def is_lowest(self, i: int) -> bool:
-        """Whether nothing stands below card i."""
+        """Tell whether nothing stands below card i."""
         return i + self.ncols >= self.n
 
     def box(self, i: int, x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:

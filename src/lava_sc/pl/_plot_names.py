@@ -1,4 +1,4 @@
-"""What modules and genes are called in pictures."""
+"""Names of modules and genes in pictures."""
 
 from __future__ import annotations
 

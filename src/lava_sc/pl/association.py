@@ -209,7 +209,7 @@ def _fraction_scale(pair: _Pair) -> ScalarMappable:
 
 
 def _statistics(row: pd.Series) -> list[str]:
-    """What is written above the scatter: correlation, tested and plain p-value."""
+    """Text above the scatter: correlation, tested and plain p-value."""
     found = []
     for name, letter in (("pearson", "Pearson r"), ("spearman", "Spearman ρ")):
         tested, plain = (f"{row[name + suffix]:.2g}" for suffix in ("_p", "_p_plain"))

@@ -1,4 +1,4 @@
-"""Whether the localities stand for all neighbourhoods."""
+"""Agreement of the localities with all neighbourhoods."""
 
 from __future__ import annotations
 

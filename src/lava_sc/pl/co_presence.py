@@ -1,4 +1,4 @@
-"""How many modules share a locality."""
+"""Number of modules that share a locality."""
 
 from __future__ import annotations
 

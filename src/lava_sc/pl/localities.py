@@ -1,4 +1,4 @@
-"""Where the localities are."""
+"""Localities on the map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike the correlations of a locality and of all others are."""
+"""Similarity of the correlations of one locality to those of all others."""
 
 from __future__ import annotations
 

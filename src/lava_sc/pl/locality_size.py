@@ -1,4 +1,4 @@
-"""Which locality size suits the embedding."""
+"""Locality sizes and how they suit the embedding."""
 
 from __future__ import annotations
 

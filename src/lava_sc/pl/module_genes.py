@@ -58,7 +58,7 @@ class _Ranking:
 
     @property
     def rows(self) -> FloatArray:
-        """Where genes are drawn: one row for each with a name, the others closer together below them."""
+        """Heights of genes: one row for each with a name, the others closer together below them."""
         n_named, n_rest = len(self.names), len(self.weights) - len(self.names)
         step = min(1.0, (_REST - 1.0) / max(n_rest - 1, 1))
         return np.concatenate([np.arange(n_named), n_named + 0.3 + step * np.arange(n_rest)])

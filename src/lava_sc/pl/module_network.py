@@ -188,7 +188,7 @@ def _network(adata: AnnData, m: int, n_genes: int, n_edges: int | None, key: str
 
 
 def _strongest(ends: IntArray, n: int, n_edges: int | None) -> IntArray:
-    """Which of some edges, strongest first, are drawn; in the same order."""
+    """Drawn edges among some, strongest first, in the same order."""
     if n_edges is not None:
         return np.arange(min(n_edges, len(ends)))
     _, first = np.unique(ends.ravel(), return_index=True)

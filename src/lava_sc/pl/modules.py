@@ -117,7 +117,7 @@ def modules(
 
 
 class _Card:
-    """Where map and bars are in a card, in inches, so that no text meets another."""
+    """Places of map and bars in a card, in inches, such that no text meets another."""
 
     def __init__(self, place: Basis, weights: Sequence[pd.Series], titles: Sequence[tuple[str, str]]) -> None:
         em = _layout.em()

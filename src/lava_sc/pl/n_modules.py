@@ -1,4 +1,4 @@
-"""What speaks for a number of modules."""
+"""Evidence for a number of modules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PANELS: Final = (
 
 @document_parameters
 def n_modules(adata: AnnData, *, key: str = "lava", show: bool | None = None) -> Figure | None:
-    """What speaks for each number of modules (paper, Figure 3b), with the null beside it.
+    """Evidence for each number of modules (paper, Figure 3b), with the null beside it.
 
     Lines with dots are the data, with one standard deviation over the runs, or for other cells the standard error of the
     difference to the best number; pale bands and dashed lines are shuffled genes: the mean and two standard deviations over

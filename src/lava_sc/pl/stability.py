@@ -1,4 +1,4 @@
-"""How much of the result recurs, beside chance."""
+"""Recurrence of the result, beside chance."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NARROWEST: Final = 0.05  # but differences that do not matter are not blown up
 
 @dataclass(frozen=True)
 class _Panel:
-    """What stands side by side: groups with a label each, the column that says which, and the rows of both tables."""
+    """Groups that stand side by side: a label each, the column that tells them apart, and the rows of both tables."""
 
     title: tuple[str, str]
     groups: Sequence[Any]

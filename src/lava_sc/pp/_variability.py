@@ -1,4 +1,4 @@
-"""How much genes vary: scanpy's measures, over values wherever they are kept."""
+"""Variability of genes: scanpy's measures, over values wherever they are kept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LARGEST_LOG: Final = 80  # exponentials of more overflow in single precision, w
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look at all values tells.
+    """Result of one pass over all values.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Survey:
     totals: FloatArray
 
     def take(self, features: BoolArray) -> Survey:
-        """The same for some of the features; totals are still those of all."""
+        """Select features; totals are still those of all."""
         return Survey(self.lowest[features], self.highest[features], self.totals)
 
 
@@ -121,7 +121,7 @@ def highly_variable(
 
 
 def _kind_of_values(head: DataMatrix, seen: Survey, flavor: Flavor, where: str) -> tuple[bool, FloatArray | None]:
-    """Whether these are logarithms, and what to multiply each cell's values with before taking some if they should be.
+    """Tell whether these are logarithms, and the factors of the cells before taking some if they should be.
 
     Raises
     ------

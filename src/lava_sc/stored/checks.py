@@ -75,6 +75,6 @@ def writable(adata: AnnData, *, copy: bool) -> None:
 
 
 def looks_like_ensembl(names: Sequence[str], share: float = 0.9) -> bool:
-    """Whether at least ``share`` of the names are Ensembl gene ids."""
+    """Tell whether at least ``share`` of the names are Ensembl gene ids."""
     hits = sum(bool(re.match(r"ENS[A-Z]*G\d+", str(name))) for name in names)
     return len(names) > 0 and hits >= share * len(names)

@@ -76,7 +76,7 @@ def common_genes(
 
 
 def _ways(adata: AnnData, genes: pd.Index, gene_symbols: str | None) -> list[pd.Index]:
-    """What genes may be called; those that were removed since keep their names."""
+    """Alternative names of genes; those that were removed since keep theirs."""
     column = gene_symbols if gene_symbols in adata.var.columns else None
     of_all = dict(zip(adata.var_names, inputs.symbols(adata, column), strict=True))
     symbols = [str(of_all.get(gene, gene)) for gene in genes]

@@ -1,4 +1,4 @@
-"""What is known of cells and of the donors they come from."""
+"""Labels of cells, and the donors that cells come from."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def representation_key(adata: AnnData, use_rep: str | None) -> str:
 
 
 def named_in(there: Sequence[str], name: str) -> str | None:
-    """Which name is meant: with ``X_`` before it or without, in any capitals where one alone fits."""
+    """Find the name that is meant: with ``X_`` before it or without, in any capitals where one alone fits."""
     for exact in (name, f"X_{name}"):
         if exact in there:
             return exact

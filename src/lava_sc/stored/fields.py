@@ -79,7 +79,7 @@ class Slots:
         return field_name if _container_kind(field_name) == "uns" else str(getattr(self, field_name))
 
     def where(self, field_name: FieldName) -> str:
-        """How a user reaches a field, for messages."""
+        """Field as a user reaches it, for messages."""
         kind = _container_kind(field_name)
         return f'uns["{self.key}"]["{field_name}"]' if kind == "uns" else f'{kind}["{self.name(field_name)}"]'
 
@@ -124,7 +124,7 @@ def _container(adata: AnnData, slots: Slots, field_name: FieldName) -> Any:
 
 
 def has(adata: AnnData, key: str, field_name: FieldName) -> bool:
-    """Whether a field is stored."""
+    """Tell whether a field is stored."""
     slots = Slots(key)
     return slots.name(field_name) in _container(adata, slots, field_name)
 
@@ -151,7 +151,7 @@ def load(adata: AnnData, key: str, field_name: FieldName) -> Any:
 
 
 def stored_at(adata: AnnData, key: str, field_name: FieldName) -> dict[str, str] | None:
-    """What :func:`lava_sc.io.correlation_store.open_store` finds a field by, ``None`` if the object itself holds it."""
+    """Reference by which :func:`lava_sc.io.correlation_store.open_store` finds a field, ``None`` if the object itself holds it."""
     slots = Slots(key)
     value = _container(adata, slots, field_name)[slots.name(field_name)]
     if field_name != "C" or not isinstance(value, Mapping):

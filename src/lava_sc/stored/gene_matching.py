@@ -57,7 +57,7 @@ def some(genes: Iterable[str]) -> str:
 
 
 def remedy(adata: AnnData, there: set[str], here: set[str], *, of_species: str = "take sets of that species") -> str:
-    """What would match more of the names ``there`` than those ``here`` do; empty where nothing is found.
+    """Suggest what would match more of the names ``there`` than those ``here`` do; empty where nothing is found.
 
     ``of_species`` is what to do about those of another one.
     """

@@ -1,4 +1,4 @@
-"""What steps read from an AnnData object: matrices, genes, localities. Checked on the way."""
+"""Inputs of steps in an AnnData object: matrices, genes, localities; checked as they are read."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _columns_of_raw(adata: AnnData, genes: pd.Index) -> IntArray:
 
 
 def matrix_name(layer: str | None, *, use_raw: bool = False) -> str:
-    """How a user reaches the matrix, for messages."""
+    """Matrix as a user reaches it, for messages."""
     if use_raw:
         return "adata.raw.X"
     return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
@@ -183,7 +183,7 @@ def symbols(adata: AnnData, gene_symbols: str | None) -> NDArray[np.object_]:
 
 
 def labels(adata: AnnData, gene_symbols: str | None) -> dict[str, str]:
-    """What each gene is called where people read it: its symbol, without an appended id where that tells it apart still.
+    """Names of genes for readers: symbols, without an appended id where that tells them apart still.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What was chosen by :func:`lava_sc.tl.choose_n_modules`."""
+"""The number of modules that :func:`lava_sc.tl.choose_n_modules` chose, and its runs."""
 
 from __future__ import annotations
 

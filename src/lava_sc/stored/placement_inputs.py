@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlacementInputs:
-    """How localities were placed.
+    """Inputs of a placement of localities.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class PlacementInputs:
 
 
 def placement_inputs(adata: AnnData, key: str, n_jobs: int | None) -> PlacementInputs:
-    """How the stored localities were placed.
+    """Read the inputs of the stored placement.
 
     Raises
     ------

@@ -67,7 +67,7 @@ class _Origin:
 
 
 def _laid_out(C: sparse.csr_matrix, min_localities: int, scratch: Path, most: float = inf) -> Problem:
-    """What is in files is let go of above ``most`` bytes that the process holds."""
+    """Lay C out for AMF; pages of files are dropped above ``most`` bytes that the process holds."""
     make = scratch_in(scratch)
 
     def empty(n: int, dtype: DTypeLike) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What :func:`lava_sc.tl.amf` refuses before it begins."""
+"""Checks of the arguments of :func:`lava_sc.tl.amf`."""
 
 from __future__ import annotations
 

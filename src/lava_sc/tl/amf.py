@@ -220,7 +220,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
 
 
 def _stored(adata: AnnData, key: str, params: Mapping[str, Any]) -> dict[FieldName, Any] | None:
-    """What :func:`lava_sc.tl.choose_n_modules` found with the same arguments, ``None`` if it did not."""
+    """Runs that :func:`lava_sc.tl.choose_n_modules` made with the same arguments, ``None`` if there are none."""
     options = {one.name: one.default for one in dataclasses.fields(FitOptions)} | {"min_localities": 1}
     chosen = ("nu", "gamma")  # these it lets the user choose, like the following
     # Not every option of a fit is an argument here
@@ -252,7 +252,7 @@ def _fitted(
 
 
 def _of_cells_and_genes(adata: AnnData, key: str, found: Mapping[FieldName, Any]) -> dict[FieldName, Any]:
-    """What presences and modules say of every cell and gene."""
+    """Presences of cells and weights of genes."""
     genes = load(adata, key, "genes")
     return {
         "cell_presences": presences_of_cells(load(adata, key, "localities"), found["presences"]),

@@ -1,4 +1,4 @@
-"""How many modules to look for."""
+"""The number of modules to look for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many modules share a locality, and how far each module spreads."""
+"""Modules that share a locality, and the spread of each module."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
 
 @dataclass(frozen=True)
 class _Places:
-    """Where localities go."""
+    """Places of localities."""
 
     Z: FloatArray
     sections: IntArray | None
@@ -270,7 +270,7 @@ def _factorising(
 
 
 def _choosing(fitting: _Stage, correlating: _Stage, n_runs: int, *, tested: bool) -> dict[str, _Stage]:
-    """The same for every number of modules, with folds, splits and null data; its runs are then those of AMF.
+    """Cost of choosing among numbers of modules, with folds, splits and null data; the runs are then those of AMF.
 
     A half of the cells holds about half of the correlations, and each split has two. Null data have few correlations where
     these are tested, and as many as the data where they are not.

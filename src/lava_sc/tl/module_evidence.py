@@ -1,4 +1,4 @@
-"""What speaks for each module, beside what shuffled genes give."""
+"""Evidence for each module, beside that for modules of shuffled genes."""
 
 from __future__ import annotations
 

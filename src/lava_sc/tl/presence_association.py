@@ -1,4 +1,4 @@
-"""Whether modules are stronger where more cells are of a kind."""
+"""Presence of modules against labels of cells."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def _against_donors(
 
 
 def _report(data: _Data, donors: Donors, n_taken: IntArray) -> None:
-    """What was refused, and what can never be significant."""
+    """Warn of tests that were refused, and of those that can never be significant."""
     refused = np.flatnonzero(n_taken == 0)
     if len(refused):
         k = refused[0]

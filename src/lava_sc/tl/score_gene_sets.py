@@ -1,4 +1,4 @@
-"""How strongly the genes of given sets are co-regulated in each locality."""
+"""Co-regulation of the genes of given sets in each locality."""
 
 from __future__ import annotations
 

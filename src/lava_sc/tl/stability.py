@@ -1,4 +1,4 @@
-"""How much of the result recurs when localities, starts or cells are others."""
+"""Recurrence of the result with other localities, starts and cells."""
 
 from __future__ import annotations
 
