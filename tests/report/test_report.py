@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import matplotlib.pyplot as plt
@@ -12,6 +13,11 @@ import pandas as pd
 import pytest
 
 import lava_sc as lava
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
 
 
 class Page(HTMLParser):
@@ -220,3 +226,22 @@ def test_modules_of_other_data(explained, tmp_path):
     assert "not held against chance" not in text
     row = other.uns["lava"]["preservation"].iloc[0]
     assert f"{row['cosine']:.2f}cosine with the correlations here; {row['cosine_reference']:.2f} where" in text
+
+
+def test_a_picture_that_is_registered_is_a_section_of_the_page(
+    stages: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A toy one: one entry of the registry, drawn where its field is stored, and only there."""
+    from lava_sc._report.pictures import PICTURES, PagePicture
+
+    def draw(adata: AnnData, on: Any) -> Any:
+        return plt.figure(figsize=(adata.n_obs / adata.n_obs, 1))
+
+    monkeypatch.setitem(PICTURES, "toy", PagePicture("presences", draw, "A toy", "All about it.", "Nothing"))
+    monkeypatch.setitem(PICTURES, "absent", PagePicture("stability", draw, "Not computed"))
+    page = lava.report(stages["module_genes"], tmp_path / "page.html").read_text()
+    assert '<a href="#toy">A toy</a>' in page
+    assert re.search(
+        r'<section id="toy">\s*<h2>A toy</h2>\s*<p>All about it.</p>\s*<img alt="Nothing" src="data:image/png', page
+    )
+    assert "Not computed" not in page

@@ -10,18 +10,15 @@ import numpy as np
 
 from lava_sc._report.cards import cards
 from lava_sc._report.notes import notes
-from lava_sc._report.pictures import plain_style, png
+from lava_sc._report.pictures import Drawn, draw_all, plain_style
 from lava_sc._report.tables import downloads
 from lava_sc.stored import checks
 from lava_sc.stored.fields import all_params, has, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
     from anndata import AnnData
 
-    from lava_sc.stored.registry import FieldName
 
 _TEMPLATE: Final = "report.html.jinja"
 _CELL_TYPE: Final = "cell_type"
@@ -107,7 +104,7 @@ def report(
             "cards": []
             if without
             else cards(adata, key, groups=groups, gene_symbols=gene_symbols, basis=basis, n_genes=n_genes),
-            "pictures": _pictures(adata, key, basis, gene_symbols),
+            **draw_all(adata, Drawn(key, basis, gene_symbols)),
         }
     context |= _facts(adata, key)
     environment = Environment(
@@ -135,22 +132,6 @@ def _groups(adata: AnnData, groupby: str | None) -> pd.Series | None:
         return adata.obs[_CELL_TYPE].rename(_CELL_TYPE) if _CELL_TYPE in adata.obs else None
     checks.column_names("column of adata.obs", groupby, list(adata.obs.columns))
     return adata.obs[groupby]
-
-
-def _pictures(adata: AnnData, key: str, basis: str | None, gene_symbols: str | None) -> dict[str, str]:
-    """Pictures of the whole, of those steps that were run."""
-    from lava_sc import pl
-
-    how: dict[str, Any] = {"key": key, "show": False}
-    draw: dict[str, tuple[FieldName, Callable[[], Any]]] = {
-        "localities": ("probes", lambda: pl.localities(adata, basis=basis, **how)),
-        "centrality": ("in_degree", lambda: pl.centrality(adata, basis=basis, **how)),
-        "n_modules": ("n_modules", lambda: pl.n_modules(adata, **how)),
-        "modules": ("modules", lambda: pl.modules(adata, basis=basis, gene_symbols=gene_symbols, **how)),
-        "ora": ("ora", lambda: pl.ora(adata, **how)),
-        "stability": ("stability", lambda: pl.stability(adata, **how)),
-    }
-    return {name: png(make()) for name, (field, make) in draw.items() if has(adata, key, field)}
 
 
 def _facts(adata: AnnData, key: str) -> dict[str, Any]:
