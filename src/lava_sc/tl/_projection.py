@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.stats import false_discovery_control
 
+from lava_sc.core.correlation.fdr import adjusted_pvalues
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.core.correlation.relabel import relabelled
 from lava_sc.core.factorise.amf.run import Run
@@ -237,7 +237,7 @@ class Projection:
             "n_alike": [(localities.loc[localities["module"] == m, "p_adj"] <= _LEVEL).sum() for m in range(len(none))],
             "z": z,
             "p_value": pvalues,
-            "p_adj": _adjusted(pvalues),
+            "p_adj": adjusted_pvalues(pvalues),
         }
         index = pd.Index([str(m) for m in range(len(none))], name="module")
         return pd.DataFrame(columns, index=index), localities
@@ -274,7 +274,7 @@ def _table_of_localities(alike: Likeness, none: BoolArray) -> pd.DataFrame:
                 "locality": np.arange(len(pvalues)),
                 "cosine": alike.cosines[0, :, m],
                 "p_value": pvalues[:, m],
-                "p_adj": false_discovery_control(pvalues[:, m]),
+                "p_adj": adjusted_pvalues(pvalues[:, m]),
             }
         )
         for m in np.flatnonzero(~none)
@@ -282,11 +282,3 @@ def _table_of_localities(alike: Likeness, none: BoolArray) -> pd.DataFrame:
     table = pd.concat(parts, ignore_index=True)
     table.index = table.index.astype(str)
     return table
-
-
-def _adjusted(pvalues: FloatArray) -> FloatArray:
-    """Benjamini–Hochberg over the modules that can be found at all."""
-    adjusted, there = np.full(len(pvalues), np.nan), ~np.isnan(pvalues)
-    if there.any():
-        adjusted[there] = false_discovery_control(pvalues[there])
-    return adjusted

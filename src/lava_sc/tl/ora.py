@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
+from lava_sc.core.correlation.fdr import adjusted_pvalues
 from lava_sc.core.interpret.enrichment import overrepresentation, significant_by_chance
 from lava_sc.io.gene_sets import collect
 from lava_sc.stored import checks
@@ -132,8 +132,7 @@ def _background(adata: AnnData, background: str | Sequence[str], names: pd.Serie
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     table.index = table.index.astype(str)
-    over_all = false_discovery_control(table["pvalue"]) if len(table) else table["pvalue"]
-    table.insert(len(table.columns) - 1, "pvalue_adj_all", over_all)
+    table.insert(len(table.columns) - 1, "pvalue_adj_all", adjusted_pvalues(table["pvalue"].to_numpy()))
     return table
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lava_sc._logging import logger, warn
+from lava_sc.core.correlation.fdr import adjusted_pvalues
 from lava_sc.core.interpret.association import (
-    adjusted,
     assignments,
     correlations,
     donor_pvalues,
@@ -279,7 +279,7 @@ def _table(data: _Data, pvalues: FloatArray, n_taken: IntArray) -> pd.DataFrame:
     for name, *found in zip(("pearson", "spearman"), r, plain_p, pvalues, strict=True):
         for suffix, values in zip(("", "_p_plain", "_p"), found, strict=True):
             columns[name + suffix] = values.ravel()
-        columns[f"{name}_p_adj"] = adjusted(found[-1].ravel())
+        columns[f"{name}_p_adj"] = adjusted_pvalues(found[-1].ravel())
     columns["test"] = "overlap" if data.donors is None else "donors"
     columns["n_tested"] = columns["n_localities"]
     if data.donors is None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from lava_sc._logging import logger
+from lava_sc.core.correlation.fdr import adjusted_pvalues
 from lava_sc.core.correlation.locality import LOCALITIES_AT_ONCE, locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.interpret.set_scores import Part, score_sets
@@ -218,7 +218,7 @@ def _table_of_localities(scores: SetScores, sets: Sequence[str]) -> pd.DataFrame
     }
     table = pd.DataFrame(columns)[scores.n_pairs.T.ravel() > 0].reset_index(drop=True)
     pvalues = table.groupby("gene_set", observed=True)["p_value"]
-    table["p_adj"] = pvalues.transform(false_discovery_control).astype(float)
+    table["p_adj"] = pvalues.transform(lambda p: adjusted_pvalues(p.to_numpy())).astype(float)
     table.index = table.index.astype(str)
     return table
 
@@ -229,9 +229,6 @@ def _summary(
     """A row for each set."""
     mean, expected, positive = scores.pooled()
     z, pvalues = permutation_test(totals.T)
-    there = ~np.isnan(pvalues)
-    adjusted = np.full(len(pvalues), np.nan)
-    adjusted[there] = false_discovery_control(pvalues[there])
     passing = localities.loc[localities["p_adj"] <= _LEVEL, "gene_set"].value_counts()
     table = {
         "gene_set": list(sets),
@@ -242,7 +239,7 @@ def _summary(
         "positive": positive,
         "z": z,
         "p_value": pvalues,
-        "p_adj": adjusted,
+        "p_adj": adjusted_pvalues(pvalues),
         "n_significant": [int(passing.get(name, 0)) for name in sets],
     }
     return pd.DataFrame(table, index=pd.Index([str(k) for k in range(len(sets))]))

@@ -15,6 +15,7 @@ from tests.reference import evidence as reference
 
 from lava_sc.core.correlation.fdr import (
     LocalityPairs,
+    adjusted_pvalues,
     benjamini_hochberg,
     possible_pairs,
     significant,
@@ -231,6 +232,17 @@ def test_benjamini_hochberg_equals_statsmodels(pvalues: list[float], level: floa
     np.testing.assert_array_equal(benjamini_hochberg(p, level), expected)
     low = p <= level
     np.testing.assert_array_equal(benjamini_hochberg(p[low], level, n_tests=p.size), expected[low])
+
+
+def test_adjusted_p_values_are_those_of_statsmodels() -> None:
+    p = np.random.default_rng(0).random(20) ** 3
+    holes = p.copy()
+    holes[[2, 5]] = np.nan
+    np.testing.assert_allclose(adjusted_pvalues(p), multipletests(p, method="fdr_bh")[1])
+    there = ~np.isnan(holes)
+    np.testing.assert_allclose(adjusted_pvalues(holes)[there], multipletests(p[there], method="fdr_bh")[1])
+    assert np.isnan(adjusted_pvalues(holes)[[2, 5]]).all()
+    assert np.isnan(adjusted_pvalues(np.full(3, np.nan))).all()
 
 
 @given(

@@ -10,8 +10,7 @@ import pytest
 from scipy import sparse
 from tests.reference.amf_numpy import batch_loss
 
-from lava_sc.core.factorise.amf.projection import project_presences, with_pairs_of
-from lava_sc.core.factorise.amf.refit import sample_pairs
+from lava_sc.core.factorise.amf.presences import project_presences, sample_pairs, with_pairs_of
 from lava_sc.core.factorise.problem import make_problem, widen
 
 NU, GAMMA = 9.0, 1e-4

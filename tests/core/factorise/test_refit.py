@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize, sparse
 from tests.reference.amf_numpy import batch_loss, reconstruct, row_weights
 
-from lava_sc.core.factorise.amf.refit import GRID, refit_presences, sample_pairs
+from lava_sc.core.factorise.amf.presences import GRID, refit_presences, sample_pairs
 from lava_sc.core.factorise.problem import make_problem
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tests.reference.amf_numpy import batch_loss, co_presence_entropy, reconstru
 
 from lava_sc.core.factorise.amf import successive_halving
 from lava_sc.core.factorise.amf.fit import FitOptions, fit
-from lava_sc.core.factorise.amf.refit import sample_pairs
+from lava_sc.core.factorise.amf.presences import sample_pairs
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.factorise.amf.successive_halving import factorised, nmf_start
 from lava_sc.core.factorise.engines.cpu import cpu_engines

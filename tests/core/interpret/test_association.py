@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
-from statsmodels.stats.multitest import multipletests
 
 from lava_sc.core.interpret import association as core
 from lava_sc.core.nulls.moran import fitted_waves, overlap_pvalues
@@ -137,17 +136,6 @@ def test_only_donors_that_can_be_exchanged_count(
     values: list[float], strata: list[int], is_number: bool, expected: int
 ) -> None:
     assert core.smaller_arm(np.array(values, float), np.array(strata), is_number=is_number) == expected
-
-
-def test_adjusted_p_values_are_those_of_statsmodels() -> None:
-    p = np.random.default_rng(0).random(20) ** 3
-    holes = p.copy()
-    holes[[2, 5]] = np.nan
-    np.testing.assert_allclose(core.adjusted(p), multipletests(p, method="fdr_bh")[1])
-    there = ~np.isnan(holes)
-    np.testing.assert_allclose(core.adjusted(holes)[there], multipletests(p[there], method="fdr_bh")[1])
-    assert np.isnan(core.adjusted(holes)[[2, 5]]).all()
-    assert np.isnan(core.adjusted(np.full(3, np.nan))).all()
 
 
 def test_waves_are_an_orthonormal_basis_of_what_has_no_mean() -> None:

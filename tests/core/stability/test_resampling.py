@@ -11,12 +11,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.problem import make_problem
+from lava_sc.core.interpret.similarity import cosines
 from lava_sc.core.nulls.null_data import NullData
 from lava_sc.core.stability.analysis import Analysis
 from lava_sc.core.stability.reruns import repeat_placements, repeat_runs, repeat_samples
 from lava_sc.core.stability.resampling import (
     average_module,
-    cosines,
     draw_groups,
     draw_samples,
     matched_cosines,

@@ -1,4 +1,4 @@
-"""Which pairs of a locality are kept: Benjamini–Hochberg within each locality."""
+"""Benjamini–Hochberg: adjusted p-values, and the pairs of each locality that it rejects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import special
+from scipy.stats import false_discovery_control
 
 from lava_sc.core.correlation.pearson_tails import bounded_beta_tail
 from lava_sc.core.correlation.permutation_null import FEWEST_SAMPLES, PermutationNull
@@ -77,8 +78,16 @@ def _rejected(pvalues: FloatArray, localities: Sequence[LocalityPairs], level: f
     return [benjamini_hochberg(p, level, n_tests=one.n_tests) for p, one in zip(of_each, localities, strict=True)]
 
 
+def adjusted_pvalues(pvalues: FloatArray) -> FloatArray:
+    """Adjust p-values of any shape, all as one family; NaN stays NaN and is no test."""
+    adjusted = np.full(pvalues.shape, np.nan)
+    tested = ~np.isnan(pvalues)
+    adjusted[tested] = false_discovery_control(pvalues[tested])
+    return adjusted
+
+
 def benjamini_hochberg(pvalues: FloatArray, level: float, *, n_tests: int | None = None) -> BoolArray:
-    """Which tests the step-up procedure of Benjamini and Hochberg (1995) rejects.
+    """Tests that the step-up procedure of Benjamini and Hochberg (1995) rejects, (k,) bool.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from math import factorial, prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.stats import false_discovery_control, rankdata, t
+from scipy.stats import rankdata, t
 
 from lava_sc.parallel.threads import progress
 
@@ -179,15 +179,6 @@ def two_sided(above: FloatArray, below: FloatArray, n: int, *, exact: bool = Fal
     """
     more = 0 if exact else 1
     return np.minimum(1.0, 2 * (np.minimum(above, below) + more) / (n + more))
-
-
-def adjusted(pvalues: FloatArray) -> FloatArray:
-    """Benjamini–Hochberg over all p-values there are; NaN stays NaN and is not counted."""
-    found = np.full(pvalues.shape, np.nan)
-    there = ~np.isnan(pvalues)
-    if there.any():
-        found[there] = false_discovery_control(pvalues[there])
-    return found
 
 
 def _groups(strata: IntArray) -> list[IntArray]:

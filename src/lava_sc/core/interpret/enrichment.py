@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import false_discovery_control, hypergeom
 
+from lava_sc.core.correlation.fdr import adjusted_pvalues
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
@@ -49,7 +51,7 @@ def overrepresentation(
     *,
     min_size: int = 1,
 ) -> Overrepresentation:
-    """Hypergeometric test of a query against gene sets (paper, B.9.2), by gseapy.
+    """Hypergeometric test of a query against gene sets (paper, B.9.2).
 
     Parameters
     ----------
@@ -62,21 +64,18 @@ def overrepresentation(
     min_size
         Sets with fewer genes in the background are not tested.
     """
-    from gseapy.stats import calc_pvalues
-
     query = query & background
     tested = {name: genes & background for name, genes in gene_sets.items() if len(genes & background) >= min_size}
     sizes = np.array([len(genes) for genes in tested.values()], dtype=np.int64)
-    columns = list(calc_pvalues(query, tested, background=set(background))) if query else []
-    by_name = dict(zip(columns[0], columns[1], strict=True)) if columns else {}
-    pvalues = np.array([by_name.get(name, 1.0) for name in tested])  # gseapy leaves out sets without a hit
+    hits = [sorted(query & genes) for genes in tested.values()]
+    pvalues = _upper_tail(np.array([len(genes) for genes in hits], dtype=np.int64), len(background), sizes, len(query))
     return Overrepresentation(
         names=list(tested),
-        hits=[sorted(query & genes) for genes in tested.values()],
+        hits=hits,
         set_sizes=sizes,
         expected=sizes * len(query) / max(len(background), 1),
         pvalues=pvalues,
-        adjusted=false_discovery_control(pvalues) if len(pvalues) else pvalues,
+        adjusted=adjusted_pvalues(pvalues),
     )
 
 
@@ -91,7 +90,7 @@ def significant_by_chance(
     n_draws: int,
     rng: np.random.Generator,
 ) -> IntArray:
-    """How many sets pass for random queries, (n_draws,).
+    """Count the sets that pass for random queries, (n_draws,).
 
     Parameters
     ----------
@@ -119,6 +118,11 @@ def significant_by_chance(
         draws[rng.choice(len(genes), n_query, replace=False), k] = 1
     n_hits = np.rint(membership @ draws).astype(np.int64)
     sizes = np.array([len(members) for members in tested])[:, None]
-    pvalues = hypergeom.sf(n_hits - 1, len(background), sizes, n_query)
+    pvalues = _upper_tail(n_hits, len(background), sizes, n_query)
     adjusted = false_discovery_control(pvalues, axis=0)
     return np.asarray((adjusted <= level).sum(axis=0))
+
+
+def _upper_tail(n_hits: IntArray, n_background: int, sizes: IntArray, n_query: int) -> FloatArray:
+    """P(at least so many hits) when a query is drawn from the background."""
+    return np.asarray(hypergeom.sf(n_hits - 1, n_background, sizes, n_query), dtype=np.float64)

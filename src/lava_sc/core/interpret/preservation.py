@@ -23,10 +23,10 @@ from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.core.correlation.relabel import relabelled
 from lava_sc.core.factorise.amf.explained import explained
 from lava_sc.core.factorise.amf.loss import quality
-from lava_sc.core.factorise.amf.projection import project_presences, with_pairs_of
+from lava_sc.core.factorise.amf.presences import project_presences, with_pairs_of
+from lava_sc.core.interpret.similarity import cosines, row_norms
 from lava_sc.core.n_modules.sweep import squares
 from lava_sc.core.nulls.matched_residuals import Excess
-from lava_sc.core.stability.resampling import cosines
 from lava_sc.parallel.threads import thread_map
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def project(C: sparse.csr_matrix, modules: sparse.csr_matrix, *, seed: int, **ho
     seed
         Draws the pairs that presences are fitted on, where there are many.
     how
-        Other arguments of :func:`lava_sc.core.factorise.amf.projection.project_presences`.
+        Other arguments of :func:`lava_sc.core.factorise.amf.presences.project_presences`.
     """
     began = time.perf_counter()
     target, M = with_pairs_of(C, modules)
@@ -193,13 +193,13 @@ def likeness(
     """
     names = np.arange(defined.shape[1])
     patterns = *pair_features(modules.indices, len(names)), modules.data.astype(np.float64), modules.indptr
-    lengths = [np.sqrt(np.asarray(X.multiply(X).sum(axis=1), dtype=np.float64)).ravel() for X in (C, modules)]
+    of_localities, of_modules = row_norms(C), row_norms(modules)
 
     def of_one(i: int) -> tuple[FloatArray, FloatArray]:
         row = slice(C.indptr[i], C.indptr[i + 1])
         excess = Excess.of(C.indices[row], C.data[row], defined[i], levels.order(i, names))
         scaled, products = excess.of_weighted_pairs(*patterns, labels)
-        scale = lengths[0][i] * lengths[1]
+        scale = of_localities[i] * of_modules
         return scaled, np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
 
     found = thread_map(of_one, range(C.shape[0]), n_jobs=n_jobs, desc="exchanged genes")

@@ -17,9 +17,9 @@ from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs, pair_features, pair_index
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.problem import make_problem, over_all_pairs
+from lava_sc.core.interpret.similarity import cosines
 from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.core.nulls.shuffled_genes import Decoys, Null
-from lava_sc.core.stability.resampling import cosines
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy import sparse
 
-from lava_sc.core.stability.resampling import cosines, matched_cosines, mean_absolute
+from lava_sc.core.interpret.similarity import cosines
+from lava_sc.core.stability.resampling import matched_cosines, mean_absolute
 from lava_sc.parallel.tasks import n_ahead
 from lava_sc.parallel.threads import progress, resolve_n_jobs
 

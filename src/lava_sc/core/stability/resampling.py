@@ -8,6 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from lava_sc.core.interpret.similarity import cosines
 from lava_sc.core.localities.in_degree import nearest_samples
 from lava_sc.core.localities.kd_index import build_index
 
@@ -39,12 +40,6 @@ def mean_absolute(C: sparse.csr_matrix) -> sparse.csr_matrix:
     columns, where = np.unique(C.indices, return_inverse=True)
     means = np.bincount(where, weights=np.abs(C.data).astype(np.float64), minlength=len(columns)) / max(C.shape[0], 1)
     return sparse.csr_matrix((means, columns, np.array([0, len(columns)])), shape=(1, C.shape[1]))
-
-
-def cosines(A: sparse.csr_matrix, B: sparse.csr_matrix) -> FloatArray:
-    """Cosines between the rows of two matrices (a, J) and (b, J), (a, b) float64; 0 for rows of zeros."""
-    unit = [_unit_rows(X) for X in (A, B)]
-    return np.clip((unit[0] @ unit[1].T).toarray(), -1, 1)
 
 
 def matched_cosines(modules: sparse.csr_matrix, others: sparse.csr_matrix) -> FloatArray:
@@ -151,9 +146,3 @@ def members_among(
         msg = f"Found {len(samples)} cells in a resample, expected at least {n} in one place; leave donor_key out."
         raise ValueError(msg)
     return members
-
-
-def _unit_rows(X: sparse.csr_matrix) -> sparse.csr_matrix:
-    X = sparse.csr_matrix(X, dtype=np.float64)
-    norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1), dtype=np.float64).ravel())
-    return sparse.csr_matrix(sparse.diags(1 / np.where(norms > 0, norms, 1)) @ X)

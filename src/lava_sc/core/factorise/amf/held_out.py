@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lava_sc.core.factorise.amf.loss import batch_loss
-from lava_sc.core.factorise.amf.refit import refit_presences
+from lava_sc.core.factorise.amf.presences import MOST_PAIRS, SWEEPS, refit_presences
 from lava_sc.core.factorise.amf.run import one_run
 from lava_sc.core.factorise.engines.cpu import cpu_engines, row_sums
 from lava_sc.core.factorise.problem import take_localities
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.problem import Problem
-
-_MOST_PAIRS: Final = 20_000  # that presences are fitted on
-_SWEEPS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,8 @@ def held_out_cosines(
         nu=options.nu,
         gamma=options.gamma,
         rng=np.random.default_rng(seed),
-        most_pairs=_MOST_PAIRS,
-        sweeps=_SWEEPS,
+        most_pairs=MOST_PAIRS,
+        sweeps=SWEEPS,
     )
     sums = row_sums(left, np.arange(left.n_localities), P, run.M, 1.0)
     cosine = batch_loss(sums, left.locality_weights, n_pairs=left.n_pairs, gamma=options.gamma).cosine

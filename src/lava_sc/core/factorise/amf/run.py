@@ -9,8 +9,8 @@ import numpy as np
 
 from lava_sc.core.factorise.amf.fit import fit
 from lava_sc.core.factorise.amf.loss import Quality, quality
+from lava_sc.core.factorise.amf.presences import refit_presences
 from lava_sc.core.factorise.amf.record import Record
-from lava_sc.core.factorise.amf.refit import refit_presences
 from lava_sc.core.factorise.amf.starts import STARTS
 from lava_sc.core.interpret.summary import PRESENT_ABOVE, co_presence
 

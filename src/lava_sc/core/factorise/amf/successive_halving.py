@@ -11,9 +11,10 @@ from scipy import sparse
 
 from lava_sc.core.factorise.amf.fit import fit
 from lava_sc.core.factorise.amf.loss import quality
-from lava_sc.core.factorise.amf.refit import refit_presences, sample_pairs
+from lava_sc.core.factorise.amf.presences import refit_presences, sample_pairs
 from lava_sc.core.factorise.engines.cpu import cpu_engines
 from lava_sc.core.factorise.problem import restrict
+from lava_sc.core.interpret.similarity import row_norms
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
@@ -61,7 +62,7 @@ def factorised(problem: Problem, n_modules: int, rng: np.random.Generator) -> tu
     seed = int(rng.integers(2**31))
     P = np.zeros((problem.n_localities, n_modules), dtype=np.float32)
     C = problem.absolute()
-    norms = np.sqrt(np.asarray(C.multiply(C).sum(axis=1), dtype=np.float64).ravel())
+    norms = row_norms(C)
     correlated = np.flatnonzero(norms)
     if len(correlated) == 0:
         return P, np.zeros((n_modules, problem.n_columns), dtype=np.float32)

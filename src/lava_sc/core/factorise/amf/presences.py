@@ -1,4 +1,9 @@
-"""Presences that suit given modules. A presence of 0 gets no gradient, so that a descent alone never brings one back."""
+"""Presences that minimise each locality's own loss (paper, Equation 6), the modules fixed: coordinate descent over a grid.
+
+During a fit the grid alone is enough (:func:`refit_presences`): a presence of 0 gets no gradient, so that a descent by itself
+never brings one back. Presences of modules that were made elsewhere (:func:`project_presences`) have no fit that follows, and
+are settled by smaller and smaller steps.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numba import njit
+from scipy import sparse
 
 from lava_sc.core.factorise.engines.cpu_kernels import raise_to
-from lava_sc.core.factorise.problem import BLOCK, restrict, row_norms
+from lava_sc.core.factorise.problem import BLOCK, make_problem, restrict, row_norms, widen
 from lava_sc.parallel.threads import quiet_thread_map, split
 
 if TYPE_CHECKING:
@@ -19,7 +25,12 @@ if TYPE_CHECKING:
 
 #: Presences that are tried: finer where they are small, since a product with a module changes by their ratio.
 GRID: Final = np.array([0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1], dtype=np.float32)
+#: Pairs and sweeps where no fit follows that would settle what a sample leaves open.
+MOST_PAIRS: Final = 20_000
+SWEEPS: Final = 5
 _LEAST_GAIN: Final = 1e-6  # of a locality's weight, more than its sums are off by in float32
+_FIRST_STEP, _LAST_STEP = 0.2, 1e-3  # relative changes of a presence
+_MOST_ROUNDS: Final = 200
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 
 
@@ -62,7 +73,65 @@ def refit_presences(
     (ℓ, M) float32.
     """
     sample = Sample(problem, *sample_pairs(problem, most_pairs, rng))
-    return refit_on(sample, P, M, nu=nu, gamma=gamma, sweeps=sweeps, n_jobs=n_jobs)
+    return Descent(sample, nu, gamma, n_jobs).over_grid(P, M, sweeps=sweeps)
+
+
+def with_pairs_of(C: sparse.csr_matrix, modules: sparse.csr_matrix) -> tuple[Problem, FloatArray]:
+    """What given modules are held against, and the modules (M, J′) float32, over all pairs that either has.
+
+    A pair of a module that correlates nowhere counts: the module overestimates it wherever it is present.
+
+    Parameters
+    ----------
+    C
+        (ℓ, J) signed or absolute correlations.
+    modules
+        (M, J).
+    """
+    problem = make_problem(C)
+    problem = widen(problem, np.union1d(problem.columns, modules.indices))
+    M = sparse.csr_matrix(modules[:, problem.columns], dtype=np.float32).toarray()
+    return problem, np.ascontiguousarray(M)
+
+
+def project_presences(
+    problem: Problem,
+    M: FloatArray,
+    *,
+    nu: float,
+    gamma: float,
+    rng: np.random.Generator,
+    most_pairs: int = MOST_PAIRS,
+    n_jobs: int | None = 1,
+) -> FloatArray:
+    """Presences at which each locality's own loss (paper, Equation 6) is lowest, the modules fixed; (ℓ, M) float32.
+
+    Coordinate descent over a grid, then smaller and smaller steps of single presences and of all at once; from the best
+    presence of each module by itself, and from none, whichever ends lower. The cosine term sees the common
+    scale of presences only through what is overestimated; the mean absolute error, which does see it, is so small a part of the
+    loss that it takes double precision.
+
+    Parameters
+    ----------
+    problem, M
+        See :func:`with_pairs_of`.
+    nu, gamma
+        Weights of overestimation and of the mean absolute error.
+    rng
+        Draws the pairs.
+    most_pairs
+        How many pairs are drawn; all are taken where there are no more.
+    n_jobs
+        Number of threads; changes no number.
+    """
+    sample = Sample(problem, *sample_pairs(problem, most_pairs, rng, M))
+    descent = Descent(sample, nu, gamma, n_jobs)
+    none = np.zeros((problem.n_localities, len(M)), dtype=np.float32)
+    alone = np.hstack([descent.over_grid(none[:, [m]], M[[m]], sweeps=1) for m in range(len(M))])
+    (P, losses), (P_other, others) = (
+        descent.settled(descent.over_grid(start, M, sweeps=SWEEPS), M) for start in (alone, none)
+    )
+    return np.where((others < losses)[:, None], P_other, P).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -97,19 +166,50 @@ class Sample:
         return M.take(self.pairs, axis=1) * self.scales  # rows stay contiguous, which indexing does not leave them
 
 
-def refit_on(
-    sample: Sample, P: FloatArray, M: FloatArray, *, nu: float, gamma: float, sweeps: int, n_jobs: int | None
-) -> FloatArray:
-    """The same as :func:`refit_presences`, on pairs that were drawn before."""
-    layout, modules = sample.layout, sample.modules(M)
-    refitted = np.array(P, dtype=np.float32, order="C")
-    limits = nu * nu, gamma / sample.problem.n_pairs, sweeps
+@dataclass(frozen=True)
+class Descent:
+    """Coordinate descent of presences on a sample of the pairs.
 
-    def refit(rows: IntArray) -> None:
-        _refit_rows(*layout, modules, GRID, *limits, rows[0], rows[-1] + 1, refitted)
+    Attributes
+    ----------
+    sample
+        The pairs.
+    nu, gamma
+        Weights of overestimation and of the mean absolute error.
+    n_jobs
+        Number of threads; changes no number.
+    """
 
-    quiet_thread_map(refit, split(len(P)), n_jobs=n_jobs)
-    return refitted
+    sample: Sample
+    nu: float
+    gamma: float
+    n_jobs: int | None
+
+    def over_grid(self, P: FloatArray, M: FloatArray, *, sweeps: int) -> FloatArray:
+        """Presences (ℓ, M) float32 after some sweeps over :data:`GRID`."""
+        layout, modules = self.sample.layout, self.sample.modules(M)
+        found = np.array(P, dtype=np.float32, order="C")
+
+        def refit(rows: IntArray) -> None:
+            _refit_rows(*layout, modules, GRID, *self._weights, sweeps, rows[0], rows[-1] + 1, found)
+
+        quiet_thread_map(refit, split(len(P)), n_jobs=self.n_jobs)
+        return found
+
+    def settled(self, P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Presences (ℓ, M) after smaller and smaller steps, and the loss of each locality (ℓ,), float64."""
+        layout, modules = self.sample.layout, self.sample.modules(M)
+        found, losses = P.astype(np.float64), np.empty(len(P))
+
+        def settle(rows: IntArray) -> None:
+            _settle_rows(*layout, modules, *self._weights, rows[0], rows[-1] + 1, found, losses)
+
+        quiet_thread_map(settle, split(len(P)), n_jobs=self.n_jobs)
+        return found, losses
+
+    @property
+    def _weights(self) -> tuple[float, float]:
+        return self.nu * self.nu, self.gamma / self.sample.problem.n_pairs
 
 
 def sample_pairs(
@@ -175,9 +275,7 @@ def _refit_rows(  # type: ignore[no-untyped-def]
     c, rest = np.empty(modules.shape[1], dtype=np.float32), np.empty(modules.shape[1], dtype=np.float32)
     pairs = np.empty((4, modules.shape[1]), dtype=np.float32)
     for i in range(first, last):
-        c[:] = 0
-        for k in range(indptr[i], indptr[i + 1]):
-            c[indices[k]] = abs(data[k]) * scales[indices[k]]
+        _spread_row(data, indices, indptr[i], indptr[i + 1], scales, c)
         for _ in range(sweeps):
             moved = False
             for m in range(len(modules)):
@@ -187,6 +285,14 @@ def _refit_rows(  # type: ignore[no-untyped-def]
                 P[i, m] = presence
             if not moved:
                 break
+
+
+@njit(nogil=True, cache=True)
+def _spread_row(data, indices, start, stop, scales, c):  # type: ignore[no-untyped-def]
+    """Scaled |C_i| over all sampled pairs."""
+    c[:] = 0
+    for k in range(start, stop):
+        c[indices[k]] = abs(data[k]) * scales[indices[k]]
 
 
 @njit(nogil=True, cache=True)
@@ -256,3 +362,61 @@ def _add_block(c, rest, module, scales, start, stop, presence, nu2, sums):  # ty
     sums[1] += ch
     sums[2] += hh
     sums[3] += absolute
+
+
+@njit(nogil=True, cache=True)
+def _settle_rows(data, indices, indptr, weights, scales, modules, nu2, mae, first, last, P, losses):  # type: ignore[no-untyped-def]
+    c = np.empty(modules.shape[1], dtype=np.float64)
+    for i in range(first, last):
+        _spread_row(data, indices, indptr[i], indptr[i + 1], scales, c)
+        losses[i] = _settle(c, modules, scales, weights[i], nu2, mae, P[i])
+
+
+@njit(nogil=True, cache=True)
+def _settle(c, modules, scales, weight, nu2, mae, presence):  # type: ignore[no-untyped-def]
+    """Lower the loss of one locality by smaller and smaller relative steps of its presences, in place; returns it."""
+    hat, tried = np.empty(len(c)), np.empty(len(presence))
+    lowest, step = _loss(presence, c, modules, scales, weight, nu2, mae, hat), _FIRST_STEP
+    for _ in range(_MOST_ROUNDS):
+        moved = False
+        for m in range(-1, len(presence)):  # -1: all at once
+            if m >= 0 and presence[m] == 0:
+                continue
+            for factor in (1 / (1 + step), 1 + step, 0.0):
+                for k in range(len(presence)):
+                    tried[k] = min(presence[k] * factor, 1.0) if m in (k, -1) else presence[k]
+                loss = _loss(tried, c, modules, scales, weight, nu2, mae, hat)
+                if loss < lowest:
+                    lowest, moved = loss, True
+                    for k in range(len(presence)):
+                        presence[k] = tried[k]
+        if not moved:
+            step /= 2
+            if step < _LAST_STEP:
+                break
+    return lowest
+
+
+@njit(nogil=True, cache=True)
+def _loss(presence, c, modules, scales, weight, nu2, mae, hat):  # type: ignore[no-untyped-def]
+    """Loss of one locality; ``hat`` (J′,) is room."""
+    hat[:] = 0
+    for m in range(len(modules)):
+        if presence[m] > 0:
+            raise_to(presence[m], modules[m], hat)
+    cc, ch, hh, absolute = _sums(c, hat, scales, nu2)
+    norms = np.sqrt(cc * hh)
+    return weight * (1 - (ch / norms if norms > 0 else 0.0)) + mae * absolute
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _sums(c, hat, scales, nu2):  # type: ignore[no-untyped-def]
+    """Σ w²C², Σ w²CĈ, Σ w²Ĉ² and Σ |C − Ĉ| in double precision."""
+    cc = ch = hh = absolute = 0.0
+    for j in range(len(c)):
+        w2 = nu2 if hat[j] > c[j] else 1.0
+        cc += w2 * c[j] * c[j]
+        ch += w2 * c[j] * hat[j]
+        hh += w2 * hat[j] * hat[j]
+        absolute += scales[j] * abs(hat[j] - c[j])
+    return cc, ch, hh, absolute
