@@ -29,7 +29,7 @@ def fingerprint(value: Any) -> str:
     digest = hashlib.blake2b(digest_size=8)
 
     def add(part: Any) -> None:
-        if sparse.issparse(part):
+        if isinstance(part, sparse.sparray | sparse.spmatrix):
             part = part.tocsr()
             for array in (part.data, part.indices, part.indptr):
                 add(array)
