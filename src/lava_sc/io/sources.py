@@ -128,7 +128,7 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None, file:
         _register_dask()
     file = _file_of(X, where) or file
     with reading(where, file):
-        storage = _open(X, where)
+        storage = open_storage(X, where)
     if storage is not None:
         memory = memory_available() // SHARE_OF_MEMORY if memory is None else memory
         return Stored(storage, columns, memory, file)
@@ -139,27 +139,34 @@ def open_source(X: Any, columns: IntArray, where: str, memory: int | None, file:
 
 
 @singledispatch
-def _open(X: Any, where: str) -> Storage | None:
+def open_storage(X: Any, where: str) -> Storage | None:
+    """Open a stored matrix, by its class; ``None`` for one in memory. Another kind is one more function that is registered.
+
+    Raises
+    ------
+    ValueError
+        If its class is not registered.
+    """
     refuse_kind(X, where)
 
 
-@_open.register(np.ndarray)
-@_open.register(sparse.sparray)
-@_open.register(sparse.spmatrix)
+@open_storage.register(np.ndarray)
+@open_storage.register(sparse.sparray)
+@open_storage.register(sparse.spmatrix)
 def _(X: Any, where: str) -> None:  # noqa: ARG001
     return None  # in memory
 
 
-@_open.register(CSRDataset)
-@_open.register(CSCDataset)
+@open_storage.register(CSRDataset)
+@open_storage.register(CSCDataset)
 def _(X: Any, where: str) -> Storage:
     kind = CompressedRows if X.format == "csr" else CompressedColumns
     data, indices, indptr = (X.group[name] for name in ("data", "indices", "indptr"))
     return kind(data, indices, indptr[...].astype(np.int64), X.shape, where)
 
 
-@_open.register(h5py.Dataset)
-@_open.register(zarr.Array)
+@open_storage.register(h5py.Dataset)
+@open_storage.register(zarr.Array)
 def _(X: Any, where: str) -> Storage:
     return Dense(X, where)
 
@@ -168,7 +175,7 @@ def _register_dask() -> None:
     """Dask is optional: its class is there to be registered only once someone has made an array of it."""
     from dask.array import Array
 
-    @_open.register(Array)
+    @open_storage.register(Array)
     def _(X: Any, where: str) -> Storage:
         return Chunks(X, where)
 

@@ -121,8 +121,8 @@ def _draw_map(ax: Axes, place: Basis, bits: FloatArray, scale: ScalarMappable) -
     _canvas.draw_cells(ax, place.cells, facecolor=_canvas.foreground(_canvas.CELLS))
     outside = np.isnan(bits)
     if outside.any():
-        foreground = dict(color=_canvas.foreground(_LEFT_OUT), edgecolors=_canvas.foreground(_canvas.FRAME), zorder=2)
-        _canvas.draw_probes(ax, place.probes[outside], of=len(bits), **foreground)
+        edged = dict(color=_canvas.foreground(_LEFT_OUT), edgecolors=_canvas.foreground(_canvas.FRAME), zorder=2)
+        _canvas.draw_probes(ax, place.probes[outside], of=len(bits), **edged)
     order = _canvas.highest_last(bits)
     _canvas.draw_probes(ax, place.probes[order], of=len(bits), c=bits[order], cmap=scale.cmap, norm=scale.norm)
 

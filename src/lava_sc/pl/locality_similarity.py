@@ -132,8 +132,8 @@ def _draw(ax: Axes, place: Basis, cosines: FloatArray, locality: int, scale: Sca
     shown = cosines[place.drawn]
     nothing, n = np.isnan(shown), len(shown)
     if nothing.any():
-        foreground = dict(color=_canvas.foreground(_NOTHING), edgecolors=_canvas.foreground(_canvas.FRAME), zorder=2)
-        _canvas.draw_probes(ax, place.probes[nothing], of=n, **foreground)
+        edged = dict(color=_canvas.foreground(_NOTHING), edgecolors=_canvas.foreground(_canvas.FRAME), zorder=2)
+        _canvas.draw_probes(ax, place.probes[nothing], of=n, **edged)
     order = _canvas.highest_last(shown)
     _canvas.draw_probes(ax, place.probes[order], of=n, c=shown[order], cmap=scale.cmap, norm=scale.norm)
     for at in place.probes[place.drawn == locality]:  # none when a subset has none of its cells

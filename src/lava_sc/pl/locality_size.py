@@ -148,10 +148,10 @@ def _draw_groups(ax: Axes, sizes: pd.Series, groupby: str) -> None:
     em = _layout.em() / _height(ax)
     y, half = 1 - 1.4 * _ROOM * em, 0.5 * _BOX * em
     place = ax.get_xaxis_transform()
-    foreground = _canvas.foreground(_canvas.BARS)
+    bar_color = _canvas.foreground(_canvas.BARS)
     smallest, low, median, high, largest = (max(float(size), 1.0) for size in sizes)
-    ax.plot([smallest, largest], [y, y], color=foreground, linewidth=1, transform=place)
-    ax.fill_betweenx([y - half, y + half], low, high, color=foreground, linewidth=0, transform=place)
+    ax.plot([smallest, largest], [y, y], color=bar_color, linewidth=1, transform=place)
+    ax.fill_betweenx([y - half, y + half], low, high, color=bar_color, linewidth=0, transform=place)
     ax.plot([median, median], [y - half, y + half], color=_canvas.foreground(1), linewidth=1.5, transform=place)
     ax.annotate(
         f"cells per {groupby}",
