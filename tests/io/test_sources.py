@@ -43,7 +43,7 @@ def test_a_kind_that_is_registered_is_read_like_any_other() -> None:
     rng = np.random.default_rng(0)
     X, columns = rng.random((50, 6)), np.array([4, 0, 1, 5])
     toy: Any = Columns(list(X.T))
-    with pytest.raises(ValueError, match="Found Columns in adata.X"):
+    with pytest.raises(ValueError, match=r"Found Columns in adata\.X"):
         open_source(toy, columns, "adata.X", None)
     open_storage.register(Columns)(ColumnStorage)
     source = open_source(toy, columns, "adata.X", 4 * 8 * 20)  # 20 rows at once
