@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -153,9 +154,9 @@ class _Chunks:
                 logger.info(
                     "AMF ran out of memory on %s and goes on in chunks of %.0f MB", self.device, self._memory / 1e6
                 )
-            elif self._kernels is self._plain:
+            elif self._kernels is self._plain or not _cannot_be_compiled(error):
                 raise
-            else:  # compilers, drivers and missing C compilers fail in many ways, before anything has run
+            else:
                 _warn_of_slower(self.device, error)
                 self._kernels = self._plain
         return None
@@ -182,6 +183,14 @@ def _fused(problem: DeviceProblem) -> Kernels | None:
 
 def _can_fuse(device: torch.device) -> bool:
     return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+
+
+def _cannot_be_compiled(error: Exception) -> bool:
+    """Whether fused kernels fail for want of a compiler, a driver or a device, before anything has run; not by a mistake of ours."""
+    # Triton's own errors, told by their module, as it need not be there; a missing C compiler and CUDA's errors; a cache that
+    # cannot be written; a C compiler that fails; and what it made that cannot be loaded
+    expected = RuntimeError, OSError, subprocess.SubprocessError, ImportError
+    return isinstance(error, expected) or type(error).__module__.partition(".")[0] == "triton"
 
 
 def _warn_of_slower(device: torch.device, error: Exception) -> None:
