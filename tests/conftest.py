@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import queue
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,13 @@ def explained() -> AnnData:
     lava.tl.amf(adata, 3, n_runs=2)
     lava.tl.module_genes(adata)
     return adata
+
+
+@pytest.fixture
+def in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of AMF wait after each epoch until the callback has seen it, so that an interrupt in it hits that very epoch."""
+    one_by_one = SimpleNamespace(SimpleQueue=helpers.OneByOne, Empty=queue.Empty)
+    monkeypatch.setattr("lava_sc.core.factorise.amf.restarts.queue", one_by_one)
 
 
 @pytest.fixture(scope="session")

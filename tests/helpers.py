@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,3 +178,25 @@ def comes_true(condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+class OneByOne(queue.Queue[Any]):
+    """A queue for one reader, which puts no event before all former ones are dealt with: the reader has come back for more.
+
+    ``None`` is put without waiting.
+    """
+
+    _taken = False
+
+    def put(self, item: Any, *args: Any, **kwargs: Any) -> None:
+        super().put(item, *args, **kwargs)
+        if item is not None:
+            self.join()
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        if self._taken:
+            self.task_done()
+        self._taken = False
+        item = super().get(*args, **kwargs)
+        self._taken = True
+        return item

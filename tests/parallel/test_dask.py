@@ -558,13 +558,13 @@ class NotingStarts(distributed.WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         from lava_sc.core.factorise.amf import record, restarts
-        from lava_sc.io import state_files
+        from lava_sc.io.checkpoint import StateStore
 
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(record, "LEAST_SECONDS", 0.0)
         self.patch.setattr(record, "_TIMES_THE_COST", 0.0)
         if not self.reached:
-            self.patch.setattr(state_files, "ID", "of another folder")
+            self.patch.setattr(StateStore, "reached", lambda _: False)
         one_run, after_epoch, file, wait = restarts.one_run, record.Record.after_epoch, self.file, self.wait
 
         def noting(*args: Any, record: Any = None, **kwargs: Any) -> Any:
@@ -572,8 +572,8 @@ class NotingStarts(distributed.WorkerPlugin):
                 notes.write(f"{0 if record is None else record.n_epochs}\n")
             return one_run(*args, record=record, **kwargs)
 
-        def waiting(record: Any, fit: Any) -> None:
-            after_epoch(record, fit)
+        def waiting(record: Any, descent: Any, **how: Any) -> None:
+            after_epoch(record, descent, **how)
             while record.n_epochs == 200 and wait.exists():
                 time.sleep(0.01)
 
@@ -631,7 +631,7 @@ def test_a_run_goes_on_where_the_worker_that_died_had_come(
 def three_are_well_under_way(states: Path) -> bool:
     with contextlib.suppress(OSError):  # a file that is gone by now
         epochs = []
-        for file in states.glob("run_*.npz"):
+        for file in states.glob("*/run_*.npz"):
             with np.load(file, allow_pickle=False) as arrays:
                 epochs.append(int(json.loads(str(arrays["facts"])).get("n_epochs", 0)))
         return len(epochs) >= 3 and min(epochs) > 100
@@ -692,7 +692,7 @@ def test_a_checkpoint_that_workers_began(
     assert idle(client)
     (ended,) = adata.uns["lava"]["runs"]["seed"]
     (k,) = np.flatnonzero(expected.uns["lava"]["runs"]["seed"] == ended)
-    files = {file.name for file in states.glob("*.npz")}
+    files = {file.name for file in states.glob("*/*.npz")}
     assert files > {f"run_{k}.npz"} if reached else files == {f"run_{k}.npz"}
     seen: list[tuple[int, int]] = []
     again = adata.copy()
@@ -740,7 +740,7 @@ def test_workers_on_other_machines(
     seen: list[set[str]] = []
 
     def look(*_: float) -> None:
-        seen.append({file.name for file in (folder / "states").glob("*.npz")})
+        seen.append({file.name for file in (folder / "states").glob("*/*.npz")})
 
     with caplog.at_level("INFO", logger="lava_sc"):
         lava.tl.amf(adata, **LONG, client=client, checkpoint=folder / "states", callback=look)

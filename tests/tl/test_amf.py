@@ -311,6 +311,7 @@ def test_pairs_of_few_localities_are_left_out_when_asked_for(stages: Mapping[str
     assert_same(adata.uns["lava"]["modules"], cut.uns["lava"]["modules"])
 
 
+@pytest.mark.usefixtures("in_step")
 def test_callback_and_interrupt(stages: Mapping[str, AnnData]) -> None:
     """What there is by then is stored, and said at the caller."""
     adata, seen = stages["locality_corr"].copy(), []
@@ -325,8 +326,9 @@ def test_callback_and_interrupt(stages: Mapping[str, AnnData]) -> None:
     ) as caught:
         lava.tl.amf(adata, 2, n_runs=5, tol=0, patience=10**6, n_jobs=1, callback=callback)
     assert caught[0].filename == __file__
-    assert [call[:2] for call in seen[:4]] == [(0, k) for k in range(4)]
+    assert [call[:2] for call in seen] == [(0, k) for k in range(4)]
     runs = adata.uns["lava"]["runs"]
+    assert runs["n_epochs"].tolist() == [4]
     assert runs["best"].tolist() == [True]
     assert np.isfinite(adata.uns["lava"]["presences"]).all()
 

@@ -14,6 +14,7 @@ from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.gamma import sweep_gamma
 from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.engines.accelerator import accelerator_engines
+from lava_sc.core.factorise.problem import digest
 from lava_sc.core.interpret.summary import gene_weights, presences_of_cells
 from lava_sc.io.checkpoint import identity, open_checkpoint
 from lava_sc.stored.fields import load
@@ -203,7 +204,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
         "device": device,
         "rng": rng_given,
     }
-    kept = None if checkpoint is None else open_checkpoint(checkpoint, identity(problem, params, rng, at))
+    kept = None if checkpoint is None else open_checkpoint(checkpoint, identity(digest(problem), params, rng, at))
     found = _stored(adata, key, params) if callback is None and at == "cpu" else None
     complete = found is not None
     if found is None:

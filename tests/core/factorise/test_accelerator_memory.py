@@ -6,6 +6,7 @@ On torch's CPU, with errors of other devices put in their place.
 from __future__ import annotations
 
 import logging
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,24 +192,39 @@ def test_other_errors_come_out(plain: Factory) -> None:
         engine.row_sums(case.rows, 9)
 
 
-def test_errors_of_the_program_are_no_reason_to_go_on_slower(plain: Factory) -> None:
-    case = example()
-    engine = plain(case.problem)(case.P, case.M)
-    engine._chunks._kernels = Failing(engine._chunks._plain, lambda _: AttributeError("a mistake"))
-    with pytest.raises(AttributeError, match="a mistake"):
-        engine.row_sums(case.rows, 9)
-
-
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler."),
+        subprocess.CalledProcessError(1, "Failed to find C compiler"),
+        PermissionError("Failed to find C compiler"),
+        ImportError("Failed to find C compiler"),
+        type("CompilationError", (Exception,), {"__module__": "triton.compiler.errors"})("Failed to find C compiler"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_without_a_compiler_for_fused_kernels_the_plain_ones_go_on(
-    plain: Factory, caplog: pytest.LogCaptureFixture
+    error: Exception, plain: Factory, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = example()
     factory = plain(case.problem)
     expected = factory(case.P, case.M)
     wanted = expected.row_sums(case.rows, 9)
-    expected._chunks._kernels = Failing(expected._chunks._plain, lambda _: RuntimeError("Failed to find C compiler."))
+    expected._chunks._kernels = Failing(expected._chunks._plain, lambda _: error)
     for engine in (expected, factory(case.P, case.M)):
         np.testing.assert_array_equal(engine.row_sums(case.rows, 9), wanted)
     assert [(record.levelname, "Failed to find C compiler" in record.getMessage()) for record in caplog.records] == [
         ("WARNING", True)
     ]
+
+
+@pytest.mark.parametrize("error", [AttributeError, TypeError, IndexError, KeyError, ValueError, AssertionError])
+def test_mistakes_in_fused_kernels_come_out(
+    error: type[Exception], plain: Factory, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = example()
+    engine = plain(case.problem)(case.P, case.M)
+    engine._chunks._kernels = Failing(engine._chunks._plain, lambda _: error("no such thing"))
+    with pytest.raises(error, match="no such thing"):
+        step(engine, case, case.rows, nu=9, gamma=1)
+    assert not caplog.records

@@ -228,6 +228,7 @@ def test_callbacks_come_in_order_and_in_the_calling_thread(n_jobs: int) -> None:
     assert not found.interrupted
 
 
+@pytest.mark.usefixtures("in_step")
 def test_an_interrupt_keeps_the_best_so_far() -> None:
     """It comes in the third epoch of the second run; runs that would follow are left out."""
     problem, _, _ = planted()
@@ -248,16 +249,55 @@ def test_an_interrupt_keeps_the_best_so_far() -> None:
     assert np.isfinite(P).all()
     assert np.isfinite(M).all()
     assert found.runs[found.best].quality.loss == min(run.quality.loss for run in found.runs)
+    assert found.runs[1].n_epochs == 3
+
+
+@pytest.mark.usefixtures("in_step")
+@pytest.mark.parametrize("last", [1, 29, 30])
+def test_an_interrupted_run_ends_after_the_epoch_it_is_in(last: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first fit presences are not refitted any more, and the best epoch of those that were run is returned."""
+    problem, _, _ = planted()
+    refits, losses = [], []
+    refit = run_module.refit_presences
+    monkeypatch.setattr(run_module, "refit_presences", lambda *a, **how: refits.append(1) or refit(*a, **how))
+
+    def callback(run: int, epoch: int, loss: float) -> None:
+        losses.append(loss)
+        if epoch == last:
+            raise KeyboardInterrupt
+
+    options, how = FitOptions(n_refits=1), {"init": "random", "n_jobs": 1, "n_runs": 1}
+    found = run_many(problem, 3, options, rng=np.random.default_rng(0), callback=callback, **how)
+    assert found.interrupted
+    assert not found.runs[0].converged
+    assert found.runs[0].n_epochs == len(losses) == last + 1
+    assert len(refits) == (last == 30)
+    if not refits:
+        short = FitOptions(n_refits=0, max_epochs=last + 1)
+        (expected,) = run_many(problem, 3, short, rng=np.random.default_rng(0), **how).runs
+        np.testing.assert_array_equal(found.runs[0].P, expected.P)
+        np.testing.assert_array_equal(found.runs[0].M, expected.M)
 
 
 def test_an_interrupt_of_this_process_keeps_the_best_so_far() -> None:
     """A signal, as Ctrl-C sends, while runs go on in threads. Background jobs of a shell are started with it ignored."""
     problem, _, _ = planted()
     options, rng = FitOptions(max_epochs=200_000, tol=0, patience=10**6), np.random.default_rng(0)
+    seen, both = set[int](), threading.Event()
+
+    def callback(run: int, epoch: int, loss: float) -> None:
+        seen.add(run)
+        if len(seen) == 2:
+            both.set()
+
+    def interrupt() -> None:
+        if both.wait(180):
+            signal.raise_signal(signal.SIGINT)
+
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT)).start()
-        found = run_many(problem, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2)
+        threading.Thread(target=interrupt).start()
+        found = run_many(problem, 3, options, init="random", n_runs=2, rng=rng, n_jobs=2, callback=callback)
     finally:
         signal.signal(signal.SIGINT, before)
     assert found.interrupted

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lava_sc.core.factorise.amf.loss import batch_loss
-from lava_sc.core.factorise.amf.record import Record, State
+from lava_sc.core.factorise.amf.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.factorise.engines.protocol import Engine, EngineFactory
@@ -48,12 +50,15 @@ class Fit:
         (n_epochs,) float64, each the sum over the epoch's batches, every batch before its step.
     converged
         Whether the stopping rule ended the run, rather than ``max_epochs``.
+    stopped
+        Whether the caller ended it.
     """
 
     P: FloatArray
     M: FloatArray
     losses: FloatArray
     converged: bool
+    stopped: bool = False
 
 
 class Stop(Exception):  # noqa: N818 - no error
@@ -116,27 +121,26 @@ def fit(
     rng
         Shuffles the localities into batches, anew each epoch.
     on_epoch
-        Called with every epoch's loss. If it raises :class:`Stop`, the fit ends there as if by ``max_epochs``.
+        Called with every epoch's loss. If it raises :class:`Stop`, the fit ends there as if by ``max_epochs``, and says so.
     record
         Keeps the state of the fit, and may hold one to go on from. The numbers are those of a fit that was not interrupted.
     """
     record = Record() if record is None else record
-    descent = _Descent(engines(P, M), problem, options, rng)
+    descent, stopped = Descent(engines(P, M), problem, options, rng), False
     record.begin(descent)
-    while not descent.ended:
+    while not (descent.ended or stopped):
         loss = descent.epoch()
         try:
             if on_epoch is not None:
                 on_epoch(loss)
         except Stop:
-            record.stop(descent)
-            break
-        record.after_epoch(descent)
-    return descent.result()
+            stopped = True
+        record.after_epoch(descent, last=stopped)
+    return replace(descent.result(), stopped=stopped)
 
 
-class _Descent:
-    """A fit between two epochs; see :class:`lava_sc.core.factorise.amf.record.Resumable`."""
+class Descent:
+    """A fit between two epochs, whose state can be saved and taken up again."""
 
     def __init__(self, engine: Engine, problem: Problem, options: FitOptions, rng: np.random.Generator) -> None:
         self._engine, self._problem, self._options, self._rng = engine, problem, options, rng
@@ -145,9 +149,11 @@ class _Descent:
 
     @property
     def ended(self) -> bool:
+        """Whether there is no epoch to follow."""
         return self._stop.met or len(self._losses) >= self._options.max_epochs
 
     def epoch(self) -> float:
+        """Go through all localities once, and return the loss."""
         loss = _epoch(self._engine, self._problem, self._rng.permutation(self._problem.n_localities), self._options)
         if not self._losses or loss < min(self._losses):
             self._engine.keep()
@@ -156,17 +162,20 @@ class _Descent:
         return loss
 
     def result(self) -> Fit:
+        """The best epoch so far."""
         return Fit(*self._engine.kept(), np.array(self._losses), converged=self._stop.met)
 
-    def state(self) -> State:
+    def state(self) -> tuple[dict[str, Any], Mapping[str, NDArray[Any]]]:
+        """Plain values and arrays that decide on how it goes on."""
         facts = {"rng": self._rng.bit_generator.state, "stop": self._stop.state(), "losses": self._losses}
-        return State(facts, self._engine.state())
+        return facts, self._engine.state()
 
-    def restore(self, state: State) -> None:
-        self._rng.bit_generator.state = state.facts["rng"]
-        self._stop.restore(state.facts["stop"])
-        self._losses = list(state.facts["losses"])
-        self._engine.restore(state.arrays)
+    def restore(self, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a state, which is that of a fit of the same sizes and options."""
+        self._rng.bit_generator.state = facts["rng"]
+        self._stop.restore(facts["stop"])
+        self._losses = list(facts["losses"])
+        self._engine.restore(arrays)
 
 
 def _epoch(engine: Engine, problem: Problem, order: IntArray, options: FitOptions) -> float:

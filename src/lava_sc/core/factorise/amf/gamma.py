@@ -11,9 +11,9 @@ from lava_sc.core.factorise.amf.restarts import run_many
 
 if TYPE_CHECKING:
     from lava_sc.core.factorise.amf.fit import FitOptions
-    from lava_sc.core.factorise.amf.record import Checkpoint
     from lava_sc.core.factorise.amf.run import Run
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.io.checkpoint import Checkpoint
 
 #: Values of γ that are tried, two to a decade.
 GAMMAS: Final = tuple(float(f"{gamma:.2g}") for gamma in np.logspace(-4, 2, 13))

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray
     from lava_sc.core.factorise.amf.fit import FitOptions
-    from lava_sc.core.factorise.amf.record import Checkpoint, StateStore
     from lava_sc.core.factorise.amf.run import Run
     from lava_sc.core.factorise.engines.protocol import EngineFactory
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.io.checkpoint import Checkpoint, StateStore
 
 #: Number of modules, options, kind of start and seed of a run.
 RunSpec: TypeAlias = "tuple[int, FitOptions, str, int]"
@@ -124,11 +124,11 @@ def run_many(
         from workers that reach it; runs that have ended are put there in any case.
     """
     seeds = [int(seed) for seed in rng.integers(2**63, size=n_runs)]
-    drawers = [None if checkpoint is None else checkpoint.state_store(f"run_{k}") for k in range(n_runs)]
+    stores = [None if checkpoint is None else checkpoint.state_store(f"run_{k}") for k in range(n_runs)]
     desk = _RunCollector(n_modules, n_runs, callback, keep_all=keep_all)
     if client is not None:
         starts = [(n_modules, options, init, seed) for seed in seeds]
-        desk.collect(_at_workers(problem, list(zip(starts, drawers, strict=True)), client))
+        desk.collect(_at_workers(problem, list(zip(starts, stores, strict=True)), client))
         return desk.result()
     side_by_side, threads = share_threads(n_jobs, n_runs, problem.n_blocks)
     if engines is not None:
@@ -137,7 +137,7 @@ def run_many(
 
     def work(k: int, seed: int) -> None:
         if k == 0 or not desk.closing.is_set():  # the first run is let into its first epoch, so that there is a result
-            record = Record(drawers[k])
+            record = Record(stores[k])
             how: dict[str, Any] = {"init": init, "on_epoch": desk.watch(k, record.n_epochs), "record": record}
             desk.finish(k, one_run(engines, problem, n_modules, options, seed=seed, **how))
 
@@ -157,8 +157,8 @@ def _at_workers(
 ) -> Generator[tuple[int, Run]]:
     """Runs at the workers of a client as they end, those first that had ended before."""
     left = []
-    for k, (_, drawer) in enumerate(runs):
-        ended = None if drawer is None else kept_run(drawer)
+    for k, (_, state_store) in enumerate(runs):
+        ended = kept_run(Record(state_store))
         if ended is None:
             left.append(k)
         else:
@@ -166,24 +166,25 @@ def _at_workers(
     tasks, names = [(problem, runs[k]) for k in left], [f"run {k} with {runs[k][0][0]} modules" for k in left]
     with closing(as_finished(_run_at_worker, tasks, names, client=client)) as found:
         for i, (run, reached, failures) in found:
-            k, drawer = left[i], runs[left[i]][1]
-            if drawer is not None:
-                drawer.failures.extend(failures)
+            k, state_store = left[i], runs[left[i]][1]
+            if state_store is not None:
+                state_store.failures.extend(failures)
                 if not reached:
                     logger.info("run %d was at a worker that does not reach the checkpoint; it is kept as it ended", k)
-                if kept_run(drawer) is None:
-                    keep_run(drawer, run)
+                record = Record(state_store)
+                if kept_run(record) is None:
+                    keep_run(record, run)
             yield k, run
 
 
 def _run_at_worker(problem: Problem, of: tuple[RunSpec, StateStore | None]) -> tuple[Run, bool, list[str]]:
     """A run, whether its states could be kept from there, and what hindered the writing of some."""
-    start, drawer = of
-    if drawer is None or not drawer.reached():
+    start, state_store = of
+    if state_store is None or not state_store.reached():
         return single_run(problem, start), False, []
-    n_before = len(drawer.failures)
-    run = single_run(problem, start, Record(drawer))
-    return run, True, drawer.failures[n_before:]
+    n_before = len(state_store.failures)
+    run = single_run(problem, start, Record(state_store))
+    return run, True, state_store.failures[n_before:]
 
 
 class _RunCollector:

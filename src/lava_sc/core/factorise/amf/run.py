@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from lava_sc._types import FloatArray
     from lava_sc.core.factorise.amf.fit import FitOptions
-    from lava_sc.core.factorise.amf.record import State, StateStore
     from lava_sc.core.factorise.engines.protocol import EngineFactory
     from lava_sc.core.factorise.problem import Problem
 
@@ -91,18 +90,20 @@ def one_run(
     """From a start to the end of the fit, presences refitted on the way as often as the options say.
 
     With a record it goes on from the state that this holds: the last fit that had begun, at the epoch it was in. A start or a
-    search of presences that was broken off is made again.
+    search of presences that was broken off is made again. A run that ``on_epoch`` stops ends with the best epoch of the fit it is in.
     """
     record = Record() if record is None else record
-    if record.finished is not None:
-        return _run_of(record.finished)
+    if (kept := kept_run(record)) is not None:
+        return kept
     rng, descents = np.random.default_rng(seed), _descents(options)
-    P, M = record.factors() or STARTS[init](problem, n_modules, options, rng)
+    P, M = _factors(record) or STARTS[init](problem, n_modules, options, rng)
     for stage in range(record.stage, len(descents)):
         if stage > record.stage:
             P, record.stage = refit_presences(problem, P, M, nu=options.nu, gamma=options.gamma, rng=rng), stage
         found = fit(engines, problem, P, M, descents[stage], rng, on_epoch, record)
         P, M = found.P, found.M
+        if found.stopped:
+            break
     P, M = canonical(P, M)
     run = Run(
         seed,
@@ -111,12 +112,18 @@ def one_run(
         len(M),
         quality(problem, P, M, nu=options.nu, gamma=options.gamma),
         co_presence(P),
-        sum(descent.max_epochs for descent in descents[:-1]) + len(found.losses),
+        record.n_epochs,
         found.converged,
         record.seconds,
     )
-    record.finish(*_parts_of(run))
+    if not found.stopped:  # it goes on from its last epoch, not from what became of it
+        keep_run(record, run)
     return run
+
+
+def _factors(record: Record) -> tuple[FloatArray, FloatArray] | None:
+    """P and M where the fit stands that is taken up again, ``None`` at the start of a run."""
+    return (record.arrays["P"], record.arrays["M"]) if record.facts else None
 
 
 def _descents(options: FitOptions) -> list[FitOptions]:
@@ -131,26 +138,17 @@ def _descents(options: FitOptions) -> list[FitOptions]:
     return [warming] * n_refits + [finishing]
 
 
-def kept_run(drawer: StateStore) -> Run | None:
-    """A run that has ended, ``None`` if it has not."""
-    state = drawer.read()
-    return _run_of(state) if state is not None and state.finished else None
+def kept_run(record: Record) -> Run | None:
+    """The run that a record holds, ``None`` if it has not ended."""
+    if "run" not in record.facts:
+        return None
+    figures = dict(record.facts["run"])
+    factors = {"P": record.arrays["P"], "M": record.arrays["M"], "quality": Quality(**figures["quality"])}
+    return Run(**(figures | factors))
 
 
-def keep_run(drawer: StateStore, run: Run) -> None:
-    """Put away a run that has ended elsewhere."""
-    Record(drawer).finish(*_parts_of(run))
-
-
-def _parts_of(run: Run) -> tuple[dict[str, Any], dict[str, FloatArray]]:
-    """A run as plain values and arrays, of which :func:`_run_of` makes the same again."""
+def keep_run(record: Record, run: Run) -> None:
+    """Record a run that has ended."""
     assert run.P is not None
     assert run.M is not None
-    figures = asdict(replace(run, P=None, M=None))
-    return figures, {"P": run.P, "M": run.M}
-
-
-def _run_of(state: State) -> Run:
-    figures = dict(state.facts["run"])
-    factors = {"P": state.arrays["P"], "M": state.arrays["M"], "quality": Quality(**figures["quality"])}
-    return Run(**(figures | factors))
+    record.save({"run": asdict(replace(run, P=None, M=None))}, {"P": run.P, "M": run.M})

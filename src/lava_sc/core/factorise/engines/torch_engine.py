@@ -154,18 +154,12 @@ class _Chunks:
                 logger.info(
                     "AMF ran out of memory on %s and goes on in chunks of %.0f MB", self.device, self._memory / 1e6
                 )
-            elif self._kernels is self._plain or not _is_of_compiler(error):
+            elif self._kernels is self._plain or not _cannot_be_compiled(error):
                 raise
             else:
                 _warn_of_slower(self.device, error)
                 self._kernels = self._plain
         return None
-
-
-def _is_of_compiler(error: Exception) -> bool:
-    """Tell a compiler or driver that fails, before anything has run, from an error of the program."""
-    by_triton = any(kind.__module__.partition(".")[0] == "triton" for kind in type(error).__mro__)
-    return by_triton or isinstance(error, RuntimeError | OSError | ImportError | subprocess.SubprocessError)
 
 
 def _to_device(start: FloatArray, width: int, device: torch.device) -> torch.Tensor:
@@ -189,6 +183,14 @@ def _fused(problem: DeviceProblem) -> Kernels | None:
 
 def _can_fuse(device: torch.device) -> bool:
     return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+
+
+def _cannot_be_compiled(error: Exception) -> bool:
+    """Whether fused kernels fail for want of a compiler, a driver or a device, before anything has run; not by a mistake of ours."""
+    # Triton's own errors, told by their module, as it need not be there; a missing C compiler and CUDA's errors; a cache that
+    # cannot be written; a C compiler that fails; and what it made that cannot be loaded
+    expected = RuntimeError, OSError, subprocess.SubprocessError, ImportError
+    return isinstance(error, expected) or type(error).__module__.partition(".")[0] == "triton"
 
 
 def _warn_of_slower(device: torch.device, error: Exception) -> None:
