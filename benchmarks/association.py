@@ -23,7 +23,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from lava_sc.core.interpret.association import assignments, correlations, donor_pvalues, fractions
+from lava_sc.core.interpret.association import correlations, fractions
+from lava_sc.core.nulls.donor_permutation import assignments, donor_pvalues
 from lava_sc.core.nulls.moran import MOST_LOCALITIES, overlap_pvalues
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from lava_sc.core import cost_model, rehearsal
-from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
 from lava_sc.io.blocks import InMemory
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def values_and_members(n_features: int = 30) -> tuple[InMemory, Members]:
 @pytest.mark.parametrize("fdr", [0.05, None])
 def test_correlations_of_a_sample_are_those_of_its_localities(fdr: float | None) -> None:
     source, members = values_and_members()
-    found = rehearsal.sample_correlations(source, members[:10], 40, fdr=fdr, n_jobs=1)
-    whole = locality_correlations(source, members, fdr=fdr, n_jobs=1)
+    found = rehearsal.sample_correlations(source, members[:10], 40, CorrelationOptions(fdr=fdr), n_jobs=1)
+    whole = locality_correlations(source, members, CorrelationOptions(fdr=fdr), n_jobs=1)
     assert abs(found.C - whole.C[:10]).nnz == 0
     assert found.n_defined == whole.defined[:10].sum(axis=1).max()
     assert found.growth.n_nonzero(10) == (whole.C[:10].nnz, 0)
@@ -49,7 +49,10 @@ def test_few_localities_are_correlated_where_each_is_much_work(limit: str, monke
     cost = {"_MOST_PRODUCTS": 80 * 30**2, "_MOST_KEPT": 30 * 29 / 2}[limit]
     for factor, expected in ((0.1, 2), (4.5, 4), (1000, 40)):
         monkeypatch.setattr(rehearsal, limit, factor * cost)
-        assert rehearsal.sample_correlations(source, members, 40, fdr=None, n_jobs=1).C.shape[0] == expected
+        assert (
+            rehearsal.sample_correlations(source, members, 40, CorrelationOptions(fdr=None), n_jobs=1).C.shape[0]
+            == expected
+        )
 
 
 class Unreadable(InMemory):
@@ -60,7 +63,9 @@ class Unreadable(InMemory):
 def test_nothing_is_read_where_all_pairs_would_fit() -> None:
     source, members = values_and_members()
     for fdr in (0.05, None):
-        rehearsal.check_correlations_fit(Unreadable(source.X), members, remedy="x", fdr=fdr, n_jobs=1)
+        rehearsal.check_correlations_fit(
+            Unreadable(source.X), members, CorrelationOptions(fdr=fdr), remedy="x", n_jobs=1
+        )
 
 
 class Counting(InMemory):
@@ -75,13 +80,15 @@ sizes: list[int] = []
 def test_correlations_that_do_not_fit_are_refused_from_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     source, members = values_and_members()
     many = np.tile(members, (1000, 1))
-    C = locality_correlations(source, members, fdr=None, n_jobs=1).C
+    C = locality_correlations(source, members, CorrelationOptions(fdr=None), n_jobs=1).C
     needed = 8 * C.nnz * 1000
 
     def check(available: float, fdr: float | None) -> None:
         sizes.clear()
         monkeypatch.setattr(cost_model, "memory_available", lambda: available)
-        rehearsal.check_correlations_fit(Counting(source.X), many, remedy="lower overlap", fdr=fdr, n_jobs=1)
+        rehearsal.check_correlations_fit(
+            Counting(source.X), many, CorrelationOptions(fdr=fdr), remedy="lower overlap", n_jobs=1
+        )
 
     with pytest.raises(ValueError, match=r"between 30 genes in 40,000 localities would take about .* GB") as caught:
         check(needed * 0.8, None)
@@ -94,7 +101,7 @@ def test_correlations_that_do_not_fit_are_refused_from_a_sample(monkeypatch: pyt
 
 
 def test_an_epoch_takes_time_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
-    C = locality_correlations(*values_and_members(), fdr=None, n_jobs=1).C
+    C = locality_correlations(*values_and_members(), CorrelationOptions(fdr=None), n_jobs=1).C
     rng = np.random.default_rng(0)
     assert rehearsal.fit_seconds(sparse.csr_matrix((3, 10), dtype=np.float32), 3, 10, 2, rng) == (0, 0)
     ticks = iter(range(10**6))

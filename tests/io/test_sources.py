@@ -48,7 +48,7 @@ def test_a_kind_that_is_registered_is_read_like_any_other() -> None:
     open_storage.register(Columns)(ColumnStorage)
     source = open_source(toy, columns, "adata.X", 4 * 8 * 20)  # 20 rows at once
     members = np.sort(np.array([rng.choice(50, 15, replace=False) for _ in range(4)]))
-    how: Any = {"ranked": True, "max_tie_fraction": 0.75, "fdr": None, "covariates": [], "batches": None, "n_jobs": 1}
-    found = locality_correlations(source, members, **how)
-    expected = locality_correlations(open_source(X, columns, "adata.X", None), members, **how)
+    found = locality_correlations(source, members, CorrelationOptions(), n_jobs=1)
+    in_memory = open_source(X, columns, "adata.X", None)
+    expected = locality_correlations(in_memory, members, CorrelationOptions(), n_jobs=1)
     np.testing.assert_array_equal(found.C.toarray(), expected.C.toarray())

@@ -31,7 +31,7 @@ from tests.helpers import assert_same, assert_unchanged, comes_true
 import lava_sc as lava
 from lava_sc.cli import cluster as cluster_module
 from lava_sc.cli import main
-from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
 from lava_sc.core.correlation.partial import Covariate
 from lava_sc.io import backends, sources
 from lava_sc.io.blocks import InMemory, n_bytes
@@ -360,7 +360,7 @@ def test_an_error_says_in_which_locality(client: distributed.Client, where: str)
     first = int(np.flatnonzero((members == len(X) - 1).any(axis=1))[0])
     how = {"client": client} if where == "workers" else {"n_jobs": 2}
     with pytest.raises(IndexError) as raised:
-        locality_correlations(InMemory(X), members, covariates=[short], **how)
+        locality_correlations(InMemory(X), members, CorrelationOptions(covariates=[short]), **how)
     assert f"This was in locality {first}." in raised.value.__notes__
     assert idle(client)
 

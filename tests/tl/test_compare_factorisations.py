@@ -10,6 +10,11 @@ from tests import helpers
 from tests.helpers import assert_same, assert_unchanged, contents, run_steps
 
 import lava_sc as lava
+from lava_sc.core.factorise.amf.loss import quality
+from lava_sc.core.factorise.amf.run import canonical
+from lava_sc.core.factorise.factorisations import FACTORISATIONS
+from lava_sc.core.factorise.protocol import Factors
+from lava_sc.core.interpret.summary import co_presence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +22,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from anndata import AnnData
+
+    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import RunPlan
 
 COLUMNS = ["cosine", "overestimation", "loss", "main_term", "co_presence", "module_entropy", "silhouette", "seconds"]
 
@@ -165,3 +174,35 @@ def test_what_is_wrong_changes_nothing(stages: Mapping[str, AnnData], arguments:
     with pytest.raises(ValueError, match=re.escape(message)):
         lava.tl.compare_factorisations(adata, **arguments)
     assert_unchanged(adata, stages["locality_corr"])
+
+
+class MeanCorrelations:
+    """A toy: every run is one module, the mean of the absolute correlations, present everywhere."""
+
+    def fit(
+        self, problem: Problem, n_modules: int, rng: np.random.Generator, plan: RunPlan, n_runs: int
+    ) -> list[Factors]:
+        del n_modules, rng
+        M = np.asarray(problem.absolute().mean(axis=0), dtype=np.float32)
+        P, M = canonical(np.ones((problem.n_localities, 1), dtype=np.float32), M.reshape(1, -1))
+        figures = quality(problem, P, M, nu=plan.options.nu, gamma=plan.options.gamma)
+        return [Factors(M, figures, co_presence(P), 0.0, converged=True)] * n_runs
+
+    def most_passes(self, options: FitOptions) -> int:
+        del options
+        return 1
+
+
+def test_a_registered_factorisation_is_compared(stages: Mapping[str, AnnData], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FACTORISATIONS, "mean", MeanCorrelations())
+    found = table(compared(stages["amf"]))
+    assert found.index.tolist() == ["AMF", "NMF", "mean"]
+    assert found.loc["mean", "co_presence"] == 0
+    assert found.loc["mean", "silhouette"] != found.loc["mean", "silhouette"]  # one cluster has none
+    assert found.loc["AMF", "loss"] < found.loc["mean", "loss"]
+    C = abs(stages["amf"].uns["lava"]["C"])
+    C = C[np.diff(C.indptr) > 0]
+    mean = np.asarray(abs(stages["amf"].uns["lava"]["C"]).mean(axis=0)).ravel()
+    norms = np.sqrt(np.asarray(C.multiply(C).sum(axis=1)).ravel())
+    cosines = (C @ mean) / (norms * np.linalg.norm(mean))
+    assert found.loc["mean", "cosine"] == pytest.approx(cosines.mean(), rel=1e-4)

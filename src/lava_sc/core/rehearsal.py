@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from lava_sc._types import IntArray
+    from lava_sc.core.correlation.locality import CorrelationOptions
     from lava_sc.core.cost_model import Growth
     from lava_sc.io.blocks import Source
 
@@ -57,27 +58,25 @@ class CorrelationSample:
 
 
 def sample_correlations(
-    source: Source, members: IntArray, n_localities: int, *, n_jobs: int | None, **options: Any
+    source: Source, members: IntArray, n_localities: int, options: CorrelationOptions, *, n_jobs: int | None
 ) -> CorrelationSample:
     """Correlate some of ℓ localities.
 
     Parameters
     ----------
-    source, n_jobs
+    source, options, n_jobs
         See :func:`lava_sc.core.correlation.locality.locality_correlations`.
     members
         (k, n), in random order. The first two tell how many more can be had for little.
     n_localities
         ℓ.
-    options
-        Its other arguments.
     """
-    first = locality_correlations(source, members[:2], n_jobs=n_jobs, **options)
+    first = locality_correlations(source, members[:2], options, n_jobs=n_jobs)
     d, kept = max(int(first.defined.sum(axis=1).max()), 1), max(int(first.n_kept_pairs.max()), 1)
     affordable = int(min(_MOST_PRODUCTS / (members.shape[1] * d**2), _MOST_KEPT / kept))
     members = members[: max(affordable, 2)]
     began = time.perf_counter()
-    found = locality_correlations(source, members, n_jobs=n_jobs, **options)
+    found = locality_correlations(source, members, options, n_jobs=n_jobs)
     seconds = time.perf_counter() - began
     varying = int(found.defined.any(axis=0).sum())
     return CorrelationSample(
@@ -97,12 +96,11 @@ def _in_turn(n_localities: int, n_jobs: int | None) -> int:
 def check_correlations_fit(
     source: Source,
     members: IntArray,
+    options: CorrelationOptions,
     *,
     remedy: str,
     n_jobs: int | None,
-    fdr: float | None,
     stored: bool = False,
-    **options: Any,
 ) -> None:
     """Refuse correlations that are expected to take more memory than there is, judged on some of the localities.
 
@@ -110,14 +108,12 @@ def check_correlations_fit(
 
     Parameters
     ----------
-    source, members, n_jobs, fdr
+    source, members, options, n_jobs
         See :func:`lava_sc.core.correlation.locality.locality_correlations`.
     remedy
         What to change.
     stored
         Whether the rows are written to a file as they come.
-    options
-        Its other arguments.
 
     Raises
     ------
@@ -127,7 +123,7 @@ def check_correlations_fit(
     (n_localities, n), n_features = members.shape, source.shape[1]
 
     def needed(n_nonzero: float, n_defined: int) -> int:
-        workers, tested = resolve_n_jobs(n_jobs), fdr is not None
+        workers, tested = resolve_n_jobs(n_jobs), options.fdr is not None
         return cost_model.correlating_bytes(
             *(n_nonzero, n_localities, n_features),
             n=n,
@@ -140,7 +136,7 @@ def check_correlations_fit(
     if needed(n_localities * n_pairs(n_features), n_features) <= memory_limits.memory_available():
         return
     some = np.random.default_rng(0).permutation(n_localities)[:_CHECKED]
-    sample = sample_correlations(source, members[some], n_localities, n_jobs=n_jobs, fdr=fdr, **options)
+    sample = sample_correlations(source, members[some], n_localities, options, n_jobs=n_jobs)
     expected, error = sample.growth.n_nonzero(n_localities)
     what = f"the correlations between {n_features:,} genes in {n_localities:,} localities"
     memory_limits.refuse_what_does_not_fit(what, needed(max(expected - error, 0.0), sample.n_defined), remedy)

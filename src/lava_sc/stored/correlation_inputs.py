@@ -1,4 +1,4 @@
-"""What the stored correlations were taken from, to take others from it."""
+"""Data and options that stored correlations were made from, to make others from them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lava_sc.core.correlation.locality import CorrelationOptions
+from lava_sc.core.correlation.measures import MEASURES
 from lava_sc.stored import inputs
 from lava_sc.stored.fields import load, load_params
 
@@ -14,14 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anndata import AnnData
-    from distributed import Client
 
     from lava_sc._types import BoolArray, IntArray
     from lava_sc.io.blocks import Source
 
 
 @dataclass(frozen=True)
-class Correlated:
+class CorrelationInputs:
     """Arguments of :func:`lava_sc.core.correlation.locality.locality_correlations`.
 
     Attributes
@@ -31,15 +32,15 @@ class Correlated:
     members
         (ℓ, n) cells of the localities.
     options
-        The others.
+        What is correlated how.
     """
 
     source: Source
     members: IntArray
-    options: dict[str, Any]
+    options: CorrelationOptions
 
     @classmethod
-    def of(cls, adata: AnnData, key: str, n_jobs: int | None, client: Client | None = None) -> Correlated:
+    def of(cls, adata: AnnData, key: str) -> CorrelationInputs:
         """Those with which the stored correlations were made.
 
         Raises
@@ -49,13 +50,13 @@ class Correlated:
         """
         params = load_params(adata, key, "locality_corr")
         members = inputs.locality_members(adata, key)
-        layer, use_raw = params.get("layer"), bool(params["use_raw"])
-        options = options_of(adata, params) | {"n_jobs": n_jobs, "client": client}
-        return cls(inputs.source(adata, _genes(adata, key), layer=layer, use_raw=use_raw), members, options)
+        options = options_of(adata, params)
+        source = inputs.source(adata, _genes(adata, key), layer=params.get("layer"), use_raw=bool(params["use_raw"]))
+        return cls(source, members, options)
 
 
-def options_of(adata: AnnData, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What is correlated how and which of it is kept, by the stored parameters of ``locality_corr``.
+def options_of(adata: AnnData, params: Mapping[str, Any]) -> CorrelationOptions:
+    """Options by the parameters of ``locality_corr``, as they were given or stored.
 
     Raises
     ------
@@ -63,13 +64,13 @@ def options_of(adata: AnnData, params: Mapping[str, Any]) -> dict[str, Any]:
         If a column is missing in ``adata.obs`` or of the wrong kind.
     """
     batch_key, covariates = params.get("batch_key"), params.get("covariates")
-    return {
-        "ranked": params["method"] == "spearman",
-        "max_tie_fraction": float(params["max_tie_fraction"]),
-        "fdr": params.get("fdr"),
-        "covariates": [inputs.covariate(adata, str(name)) for name in ([] if covariates is None else covariates)],
-        "batches": None if batch_key is None else inputs.batch_codes(adata, batch_key),
-    }
+    return CorrelationOptions(
+        measure=MEASURES[params["method"]],
+        max_tie_fraction=float(params["max_tie_fraction"]),
+        fdr=params.get("fdr"),
+        covariates=[inputs.covariate(adata, str(name)) for name in ([] if covariates is None else covariates)],
+        batches=None if batch_key is None else inputs.batch_codes(adata, batch_key),
+    )
 
 
 def _genes(adata: AnnData, key: str) -> BoolArray:

@@ -10,7 +10,7 @@ from lava_sc._logging import logger
 from lava_sc.core.nulls.null_data import NullData
 from lava_sc.core.nulls.shuffled_genes import least_kept
 from lava_sc.stored import inputs
-from lava_sc.stored.correlation_inputs import Correlated
+from lava_sc.stored.correlation_inputs import CorrelationInputs
 from lava_sc.stored.fields import load
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def null_data(
     adata: AnnData, key: str, depth_key: str | None, n_jobs: int | None, client: Client | None = None
 ) -> NullData:
-    """What null data for the stored correlations are made from, by the arguments with which these were made.
+    """Null data for the stored correlations, made with the same options.
 
     Raises
     ------
@@ -31,8 +31,8 @@ def null_data(
         If correlations are missing, cells or genes were removed or genes reordered since, or depth is not in ``obs``.
     """
     floors = least_kept(load(adata, key, "C"))
-    taken = Correlated.of(adata, key, n_jobs, client)
-    return NullData(taken.source, taken.members, floors, taken.options, _depth(adata, depth_key))
+    of = CorrelationInputs.of(adata, key)
+    return NullData(of.source, of.members, floors, of.options, _depth(adata, depth_key), n_jobs, client)
 
 
 def _depth(adata: AnnData, depth_key: str | None) -> FloatArray | None:

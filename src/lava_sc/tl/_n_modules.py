@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lava_sc._types import IntArray
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import RunPlan
     from lava_sc.core.n_modules.split_half import Replication
     from lava_sc.core.n_modules.sweep import NullFit, Tried
     from lava_sc.core.nulls.null_data import NullData
@@ -84,32 +85,31 @@ class Findings:
 
 
 def in_other_cells(
-    adata: AnnData, key: str, null: NullData, numbers: Sequence[int], n_splits: int, seed: int, **how: Any
+    adata: AnnData, key: str, null: NullData, numbers: Sequence[int], n_splits: int, seed: int, plan: RunPlan
 ) -> tuple[Replication, Replication]:
-    """What either half of the cells says of the other, in the data and in null data."""
-    rng, again = np.random.default_rng([seed, 2]), placement_inputs(adata, key, how["n_jobs"])
+    """Modules of either half of the cells held against the other, in the data and in null data."""
+    rng, again = np.random.default_rng([seed, 2]), placement_inputs(adata, key, plan.n_jobs)
     halves = []
     for _ in range(n_splits):
         parts = draw_halves(again.strata, rng)
         n = min(scaled_size(again.n, 1 / 2), again.smallest_section // 2)  # both halves have a locality at every probe
-        first, second = (members_among(again.Z, part, again.probes, n, again.sections, how["n_jobs"]) for part in parts)
+        first, second = (members_among(again.Z, part, again.probes, n, again.sections, plan.n_jobs) for part in parts)
         halves.append((first, second))
     seeds = [int(s) for s in rng.integers(2**63, size=n_splits)]
     some = slice(N_NULLS_OF_CURVE)
-    data = in_other_half(null, halves, numbers, seeds=seeds, shuffled=False, **how)
-    return data, in_other_half(null, halves[some], numbers, seeds=seeds[some], shuffled=True, **how)
+    data = in_other_half(null, halves, numbers, plan, seeds=seeds, shuffled=False)
+    return data, in_other_half(null, halves[some], numbers, plan, seeds=seeds[some], shuffled=True)
 
 
-def against_chance(null: NullData, found: Findings, n_permutations: int, seed: int, **how: Any) -> Findings:
+def against_chance(null: NullData, found: Findings, n_permutations: int, seed: int, plan: RunPlan) -> Findings:
     """The same with fits of null data: the first few with every number, all of them with the one to take."""
     seeds = [int(s) for s in np.random.default_rng([seed, 1]).integers(2**63, size=n_permutations)]
-    how["total"] = squares(found.problem)
-    numbers = [one.n_modules for one in found.tried]
-    first = fit_nulls(null, seeds[:N_NULLS_OF_CURVE], numbers, n_runs=N_RUNS_OF_NULL, **how)
+    total, numbers = squares(found.problem), [one.n_modules for one in found.tried]
+    first = fit_nulls(null, seeds[:N_NULLS_OF_CURVE], numbers, plan, n_runs=N_RUNS_OF_NULL, total=total)
     best = {number: max(fits[k].best for fits in first) for k, number in enumerate(numbers)}
     found = replace(found, nulls=first, null_best=best)
     taken = numbers[position(found.curve)]
-    others = fit_nulls(null, seeds[N_NULLS_OF_CURVE:], [taken], n_runs=1, **how)
+    others = fit_nulls(null, seeds[N_NULLS_OF_CURVE:], [taken], plan, n_runs=1, total=total)
     return replace(found, null_best=best | {taken: max([best[taken], *(fits[0].best for fits in others)])})
 
 

@@ -175,11 +175,6 @@ class Projection:
         )
 
     @property
-    def how(self) -> dict[str, Any]:
-        """Arguments of every fit."""
-        return {"nu": self.reference.options.nu, "gamma": self.reference.options.gamma, "n_jobs": self.n_jobs}
-
-    @property
     def n_genes(self) -> int:
         """Number of matched genes, k."""
         return len(self.stored_at)
@@ -194,7 +189,11 @@ class Projection:
 
     def found(self, seed: int) -> Projected:
         """The modules in ``adata``."""
-        return project(self.C, self.modules, seed=seed, **self.how)
+        return self._project(self.C, seed)
+
+    def _project(self, C: sparse.csr_matrix, seed: int) -> Projected:
+        options = self.reference.options
+        return project(C, self.modules, seed=seed, nu=options.nu, gamma=options.gamma, n_jobs=self.n_jobs)
 
     def as_amf(self, adata: AnnData, key: str, found: Projected, seed: int) -> tuple[Fields, dict[str, Any]]:
         """What :func:`lava_sc.tl.amf` would store, and its arguments."""
@@ -208,8 +207,15 @@ class Projection:
             "cell_presences": presences_of_cells(load(adata, key, "localities"), P),
             "gene_weights": of_all_genes(adata, load(adata, key, "genes"), weights),
         }
-        arguments = {"n_modules": P.shape[1], "init": str(self.reference.factorised["init"]), "min_localities": 1}
-        return fields, arguments | {name: self.how[name] for name in ("nu", "gamma")} | {"projected": True}
+        arguments = {
+            "n_modules": P.shape[1],
+            "init": str(self.reference.factorised["init"]),
+            "min_localities": 1,
+            "nu": self.reference.options.nu,
+            "gamma": self.reference.options.gamma,
+            "projected": True,
+        }
+        return fields, arguments
 
     def preservation(self, found: Projected, n: int, seeds: Sequence[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The tables of :func:`lava_sc.tl.project`, of modules and of localities, from ``n`` exchanges.
@@ -220,11 +226,14 @@ class Projection:
         labels = exchanges(ranked_by_level(self.defined, self.levels, names), n, rng)
         strongest = strongest_pairs(self.modules)
         alike = likeness(self.C, self.defined, self.levels, strongest, labels, n_jobs=self.n_jobs)
-        refitted = explained_by_exchanged(self.C, self.modules, labels[1 : 1 + _N_REFITTED], seed=seeds[0], **self.how)
+        options, some = self.reference.options, labels[1 : 1 + _N_REFITTED]
+        refitted = explained_by_exchanged(
+            self.C, self.modules, some, seed=seeds[0], nu=options.nu, gamma=options.gamma, n_jobs=self.n_jobs
+        )
         none = np.diff(self.modules.indptr) == 0
         pattern, totals = (np.where(none, np.nan, figures) for figures in (alike.pattern, alike.totals))
         localities = _table_of_localities(alike, none)
-        expected = project(self.C_reference, self.modules, seed=seeds[0], **self.how)
+        expected = self._project(self.C_reference, seeds[0])
         z, pvalues = permutation_test(totals)
         columns = self._matched() | {
             "n_present": (found.presences > PRESENT_ABOVE).sum(axis=0),

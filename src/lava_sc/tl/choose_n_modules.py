@@ -10,6 +10,7 @@ import numpy as np
 from lava_sc._logging import logger, warn
 from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.starts import STARTS
+from lava_sc.core.factorise.protocol import RunPlan
 from lava_sc.core.n_modules.rule import choose
 from lava_sc.core.n_modules.sweep import quick, try_number
 from lava_sc.parallel.tasks import resolve_client
@@ -152,11 +153,10 @@ def choose_n_modules(
         FitOptions(float(nu), float(gamma)),
     )
     seed = rng if isinstance(rng, int | np.integer) else int(np.random.default_rng(rng).integers(2**63))
-    how: dict[str, Any] = {"init": init, "n_jobs": n_jobs, "client": client}
-    tried = [try_number(problem, number, options, n_runs=n_runs, seed=seed, **how) for number in numbers]
-    quickly = how | {"options": quick(options)}
-    others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), **quickly)
-    found = against_chance(null, Findings(tried, problem, fewest, *others), n_permutations, int(seed), **quickly)
+    plan, quickly = RunPlan(options, init, n_jobs, client), RunPlan(quick(options), init, n_jobs, client)
+    tried = [try_number(problem, number, plan, n_runs=n_runs, seed=seed) for number in numbers]
+    others = in_other_cells(adata, key, null, numbers, n_splits, int(seed), quickly)
+    found = against_chance(null, Findings(tried, problem, fewest, *others), n_permutations, int(seed), quickly)
     choice = choose(found.curve)
     _report(choice)
     if len(problem.data) >= _FEW * problem.n_localities:
@@ -204,7 +204,7 @@ def _report(choice: Choice) -> None:
 def _warn_of_depth(null: NullData, totals: Sequence[float]) -> None:
     """Warn when shuffled genes keep much of their correlations, which they share through depth."""
     kept = float(np.mean(totals))
-    if null.depth is not None and null.options["fdr"] is not None and kept > _MUCH:
+    if null.depth is not None and null.options.fdr is not None and kept > _MUCH:
         msg = (
             f"Genes that share nothing but sequencing depth keep {kept:.0%} of the squared correlations; take depth out "
             f"with covariates= of lava_sc.tl.locality_corr."

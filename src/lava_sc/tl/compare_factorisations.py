@@ -11,7 +11,8 @@ import pandas as pd
 from lava_sc._logging import logger, warn
 from lava_sc.core.cost_model import fit_bytes
 from lava_sc.core.factorise.amf.restarts import share_threads
-from lava_sc.core.factorise.nmf import MAX_UPDATES, by_amf, by_nmf
+from lava_sc.core.factorise.factorisations import FACTORISATIONS
+from lava_sc.core.factorise.protocol import RunPlan
 from lava_sc.core.n_modules.medoids import silhouette_of_runs
 from lava_sc.parallel.memory import refuse_what_does_not_fit
 from lava_sc.stored import checks
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from lava_sc._types import SeedLike
     from lava_sc.core.factorise.amf.fit import FitOptions
-    from lava_sc.core.factorise.nmf import Factorised
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import Factors
 
 _DEFAULT_START: Final = "nmf"
 _REMEDY: Final = "lower n_modules, n_runs or n_jobs, or keep fewer correlations (fdr of lava_sc.tl.locality_corr)"
@@ -132,12 +133,11 @@ def compare_factorisations(
     _check_memory(problem, n_modules, n_runs, n_jobs)
 
     options = options_of_amf(adata, key, arguments)
-    how: dict[str, Any] = {"n_runs": n_runs, "rng": rng, "n_jobs": n_jobs}
     start = str(arguments.get("init", _DEFAULT_START))
-    amf = by_amf(problem, n_modules, options, init=start, **how)
-    nmf = by_nmf(problem, n_modules, options, **how)
-    _report({"AMF": amf, "NMF": nmf}, options)
-    table = pd.DataFrame([_medians(amf), _medians(nmf)], index=pd.Index(["AMF", "NMF"], name="method"))
+    plan = RunPlan(options, start, n_jobs)
+    found = {name: method.fit(problem, n_modules, rng, plan, n_runs) for name, method in FACTORISATIONS.items()}
+    _report(found, options)
+    table = pd.DataFrame([_medians(runs) for runs in found.values()], index=pd.Index(list(found), name="method"))
 
     return Result({"factorisations": table}, {"n_modules": int(n_modules), "init": start, **asdict(options)})
 
@@ -157,13 +157,14 @@ def _check_memory(problem: Problem, n_modules: int, n_runs: int, n_jobs: int | N
     of_amf = fit_bytes(n_nonzero, problem.n_localities, n_columns, n_modules=n_modules, side_by_side=side_by_side)
     # Reconstructed entries of C, their ratio and products by module; components, their update's parts; |C|
     of_nmf = side_by_side * 4 * (6 * n_nonzero + 6 * n_modules * n_columns) + 4 * n_nonzero
-    kept = 2 * n_runs * 4 * n_modules * n_columns
+    kept = len(FACTORISATIONS) * n_runs * 4 * n_modules * n_columns
     what = f"{n_runs} runs of each method, {side_by_side} at a time, with {n_modules} modules of {n_columns:,} pairs"
     refuse_what_does_not_fit(what, max(of_amf, of_nmf) + kept, _REMEDY)
 
 
-def _report(found: dict[str, list[Factorised]], options: FitOptions) -> None:
-    for (method, runs), most in zip(found.items(), (options.max_epochs, MAX_UPDATES), strict=True):
+def _report(found: dict[str, list[Factors]], options: FitOptions) -> None:
+    for method, runs in found.items():
+        most = FACTORISATIONS[method].most_passes(options)
         unconverged = sum(not run.converged for run in runs)
         if unconverged:
             warn(f"{unconverged} of {len(runs)} runs of {method} stopped after {most} passes before they converged.")
@@ -171,7 +172,7 @@ def _report(found: dict[str, list[Factorised]], options: FitOptions) -> None:
         logger.info("%s: overestimation makes up %.3f of the error", method, np.median(overestimation))
 
 
-def _medians(runs: Sequence[Factorised]) -> dict[str, float]:
+def _medians(runs: Sequence[Factors]) -> dict[str, float]:
     rows = [
         {
             "cosine": run.quality.cosine,

@@ -11,6 +11,7 @@ import pandas as pd
 from lava_sc._docs import document_parameters
 from lava_sc._logging import warn
 from lava_sc.core import cost_model
+from lava_sc.core.correlation.locality import CorrelationOptions
 from lava_sc.core.factorise.amf.restarts import share_threads
 from lava_sc.core.factorise.problem import BLOCK
 from lava_sc.core.localities.sections import allocate
@@ -152,10 +153,12 @@ def estimate(  # noqa: PLR0913  # what the steps take that decides on their cost
         InMemory(excerpt.data.X),
         excerpt.members,
         places.n_localities,
-        max_tie_fraction=max_tie_fraction,
-        fdr=fdr,
-        covariates=[inputs.covariate(excerpt.data, name) for name in names],
-        batches=None if batch_key is None else inputs.batch_codes(excerpt.data, batch_key),
+        CorrelationOptions(
+            max_tie_fraction=max_tie_fraction,
+            fdr=fdr,
+            covariates=[inputs.covariate(excerpt.data, name) for name in names],
+            batches=None if batch_key is None else inputs.batch_codes(excerpt.data, batch_key),
+        ),
         n_jobs=n_jobs,
     )
     found = _sizes_found(places, excerpt, sample) | {"n_modules": n_modules}

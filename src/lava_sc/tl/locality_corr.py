@@ -9,6 +9,7 @@ import pandas as pd
 
 from lava_sc._logging import logger
 from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.measures import MEASURES
 from lava_sc.core.correlation.pair_finders import pair_finder
 from lava_sc.core.correlation.pairs import n_pairs
 from lava_sc.core.rehearsal import check_correlations_fit
@@ -153,7 +154,7 @@ def locality_corr(
     (15, 19900)
     """
     assert device is not None  # that of the settings
-    checks.one_of("method", method, ["spearman", "pearson"])
+    checks.one_of("method", method, list(MEASURES))
     checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     checks.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
     checks.one_of("device", device, ["auto", "cpu", "cuda"])
@@ -175,12 +176,12 @@ def locality_corr(
         "mask_var": inputs.mask_param(adata, mask_var),
     }
     workers = resolve_client(client)
-    options = options_of(adata, params) | {"n_jobs": n_jobs, "client": workers}
-    options["find"] = pair_finder("cpu" if workers is not None and device == "auto" else device)
+    options = options_of(adata, params)
+    find = pair_finder("cpu" if workers is not None and device == "auto" else device)
     remedy = _REMEDY if store is not None else f"{_REMEDY}, or pass store="
-    check_correlations_fit(source, members, remedy=remedy, stored=store is not None, **options)
+    check_correlations_fit(source, members, options, remedy=remedy, stored=store is not None, n_jobs=n_jobs)
     with new_store(store, len(members), n_pairs(int(mask.sum()))) as sink:
-        found = locality_correlations(source, members, sink=sink, **options)
+        found = locality_correlations(source, members, options, sink=sink, find=find, n_jobs=n_jobs, client=workers)
         _refuse_nothing(found, members.shape[1], max_tie_fraction, fdr)
     fields: Fields = {
         "genes": adata.var_names[mask].to_numpy(dtype=object),

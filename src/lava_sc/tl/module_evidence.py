@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from lava_sc._logging import logger
 from lava_sc.core.factorise.amf.explained import explained
+from lava_sc.core.factorise.protocol import RunPlan
 from lava_sc.core.interpret.summary import gene_weights
 from lava_sc.core.n_modules.rule import beyond_chance
 from lava_sc.core.n_modules.sweep import fit_nulls, squares
@@ -114,16 +115,15 @@ def module_evidence(
     modules, P = load(adata, key, "modules"), load(adata, key, "presences")
     _check_arguments(n_permutations, n_decoys, threshold, n_jobs)
     arguments = arguments_of_fit(adata, key, "lava_sc.tl.module_evidence")
-    options = options_of_amf(adata, key, arguments)
     client = resolve_client(client)
-    how: dict[str, Any] = {"init": str(arguments["init"]), "n_jobs": n_jobs, "client": client}
+    plan = RunPlan(options_of_amf(adata, key, arguments), str(arguments["init"]), n_jobs, client)
     null, problem = null_data(adata, key, depth_key, n_jobs, client), problem_of(adata, key)
     generator = np.random.default_rng(rng)
     seeds, seeds_of_decoys = ([int(s) for s in generator.integers(2**63, size=n)] for n in (n_permutations, n_decoys))
     n_modules, total = int(arguments["n_modules"]), squares(problem)
-    fits = fit_nulls(null, seeds, [n_modules], options, n_runs=1, total=total, **how)
+    fits = fit_nulls(null, seeds, [n_modules], plan, n_runs=1, total=total)
     shares = _explained(problem, P, modules) / total
-    draws = [weights_with_decoys(null, modules, options, n_runs=_N_RUNS, seed=seed, **how) for seed in seeds_of_decoys]
+    draws = [weights_with_decoys(null, modules, plan, n_runs=_N_RUNS, seed=seed) for seed in seeds_of_decoys]
 
     genes = load(adata, key, "genes")
     lists, q = _lists(draws, gene_weights(modules, len(genes)), threshold)

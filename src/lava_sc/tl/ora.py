@@ -43,7 +43,7 @@ def ora(
 ) -> Result:
     """Test the genes of each module for over-represented gene sets.
 
-    Hypergeometric upper tail (gseapy), Benjamini–Hochberg within each module over all sets tested (paper, B.9.2).
+    Hypergeometric upper tail, Benjamini–Hochberg within each module over all sets tested (paper, B.9.2).
 
     Parameters
     ----------

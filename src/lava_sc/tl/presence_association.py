@@ -10,13 +10,8 @@ import pandas as pd
 
 from lava_sc._logging import logger, warn
 from lava_sc.core.correlation.fdr import adjusted_pvalues
-from lava_sc.core.interpret.association import (
-    assignments,
-    correlations,
-    donor_pvalues,
-    fractions,
-    smaller_arm,
-)
+from lava_sc.core.interpret.association import correlations, fractions
+from lava_sc.core.nulls.donor_permutation import assignments, donor_pvalues, smaller_arm
 from lava_sc.core.nulls.moran import MOST_LOCALITIES, overlap_pvalues
 from lava_sc.parallel.threads import progress
 from lava_sc.stored import checks, inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from lava_sc.core.nulls.exchanged_genes import detection_stats, exchanges, permu
 from lava_sc.core.nulls.matched_residuals import FEWEST_DEFINED
 from lava_sc.io.gene_sets import collect
 from lava_sc.stored import checks
-from lava_sc.stored.correlation_inputs import Correlated
+from lava_sc.stored.correlation_inputs import CorrelationInputs
 from lava_sc.stored.fields import load
 from lava_sc.stored.gene_matching import names_in_sets, require_overlap
 from lava_sc.stored.steps import Result, step
@@ -139,13 +140,13 @@ def score_gene_sets(
     """
     rng = np.random.default_rng(rng)
     _check(min_size, max_size, n_random, n_jobs)
-    taken = Correlated.of(adata, key, n_jobs)
+    taken = CorrelationInputs.of(adata, key)
     sets = _members(adata, collect(gene_sets, network=network), gene_symbols, min_size, max_size, key)
     genes, defined = np.asarray(load(adata, key, "genes"), dtype=str), np.asarray(load(adata, key, "defined"))
     names, levels = np.argsort(np.argsort(genes)), detection_stats(taken.source, taken.members)
     labels = exchanges(ranked_by_level(defined, levels, names), n_random, rng)
     draws = [labels[:, own] for own in sets.values()]
-    scores, totals = score_sets(_parts(adata, key, taken), levels, names, draws, n_jobs=n_jobs)
+    scores, totals = score_sets(_parts(adata, key, taken, n_jobs), levels, names, draws, n_jobs=n_jobs)
     localities = _table_of_localities(scores, list(sets))
     summary = _summary(scores, localities, totals, sets)
     logger.info("%d of %d gene sets are co-regulated (p_adj ≤ 0.05)", (summary["p_adj"] <= _LEVEL).sum(), len(summary))
@@ -188,18 +189,18 @@ def _members(
     return scored
 
 
-def _parts(adata: AnnData, key: str, taken: Correlated) -> Iterator[Part]:
+def _parts(adata: AnnData, key: str, taken: CorrelationInputs, n_jobs: int | None) -> Iterator[Part]:
     """All defined correlations, of as many localities at a time as do not take much memory."""
     n_localities = len(taken.members)
-    if taken.options["fdr"] is None:  # they are stored
+    if taken.options.fdr is None:  # they are stored
         yield Part(np.arange(n_localities), load(adata, key, "C"), np.asarray(load(adata, key, "defined")))
         return
-    options = taken.options | {"fdr": None}
+    options = replace(taken.options, fdr=None)
     at_once = _MOST_AT_ONCE // max(n_pairs(taken.source.shape[1]), 1)
     step = max(at_once // LOCALITIES_AT_ONCE * LOCALITIES_AT_ONCE, 1)
     for start in range(0, n_localities, step):
         some = np.arange(start, min(start + step, n_localities))
-        found = locality_correlations(taken.source, taken.members[some], **options)
+        found = locality_correlations(taken.source, taken.members[some], options, n_jobs=n_jobs)
         yield Part(some, found.C, found.defined)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 
 from lava_sc._logging import logger
+from lava_sc.core.factorise.protocol import RunPlan
 from lava_sc.core.rehearsal import check_correlations_fit
 from lava_sc.core.stability.analysis import Analysis
 from lava_sc.core.stability.reruns import N_NULLS, PARTS, repeat_placements, repeat_runs, repeat_samples
@@ -137,11 +138,11 @@ def stability(
     """
     seeds = np.random.default_rng(rng).integers(2**63, size=6)
     _check_arguments(n_placements, n_runs, n_resamples, n_jobs)
-    modules = load(adata, key, "modules")
+    load(adata, key, "modules")  # refuses an object without any, before other checks
     donors = None if donor_key is None else _donors(adata, donor_key)
     again = placement_inputs(adata, key, n_jobs)
     chosen = _overlaps(overlaps, again)
-    analysis = _analysis(adata, key, modules, depth_key, seeds[0], n_jobs=n_jobs, client=resolve_client(client))
+    analysis = _analysis(adata, key, depth_key, seeds[0], n_jobs, resolve_client(client))
     draws = _draws(again, donors, n_resamples, seeds[1])
     placements = _placements(again, analysis, chosen, n_placements, seeds[2])
 
@@ -199,21 +200,21 @@ def _overlaps(overlaps: Sequence[float] | None, again: PlacementInputs) -> list[
     return sorted({again.overlap, *map(float, overlaps)})
 
 
-def _analysis(adata: AnnData, key: str, modules: Any, depth_key: str | None, seed: int, **where: Any) -> Analysis:
+def _analysis(
+    adata: AnnData, key: str, depth_key: str | None, seed: int, n_jobs: int | None, client: Client | None
+) -> Analysis:
     params = arguments_of_fit(adata, key, "lava_sc.tl.stability")
     min_localities = int(params["min_localities"])
     return Analysis(
-        null=null_data(adata, key, depth_key, **where),
+        null=null_data(adata, key, depth_key, n_jobs, client),
         C=load(adata, key, "C"),
         stored=problem_of(adata, key, min_localities=min_localities),
-        modules=modules,
+        modules=load(adata, key, "modules"),
         overlap=float(load_params(adata, key, "localities")["overlap"]),
         n_modules=int(params["n_modules"]),
-        options=options_of_amf(adata, key, params),
-        init=str(params["init"]),
         min_localities=min_localities,
+        plan=RunPlan(options_of_amf(adata, key, params), str(params["init"]), n_jobs, client),
         null_seeds=_seeds(seed, N_NULLS),
-        **where,
     )
 
 
@@ -239,8 +240,8 @@ def _placements(
     """Localities of each placement, by overlap; the largest is made sure to fit."""
     seeds = iter(_seeds(seed, n * len(overlaps)))
     found = {overlap: [again.place(overlap, next(seeds)) for _ in range(n)] for overlap in overlaps}
-    largest = found[max(overlaps)][0]
-    check_correlations_fit(analysis.null.source, largest, remedy="lower overlaps", **analysis.null.options)
+    largest, null = found[max(overlaps)][0], analysis.null
+    check_correlations_fit(null.source, largest, null.options, remedy="lower overlaps", n_jobs=null.n_jobs)
     return found
 
 

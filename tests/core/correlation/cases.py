@@ -10,7 +10,8 @@ from scipy import sparse, stats
 from tests.reference import correlation as reference
 
 import lava_sc as lava
-from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
+from lava_sc.core.correlation.measures import PEARSON, SPEARMAN
 from lava_sc.core.correlation.partial import Covariate
 from lava_sc.core.correlation.permutation_null import correlation_pvalues, tail_moments
 from lava_sc.io.blocks import InMemory
@@ -85,7 +86,11 @@ def as_mask(members: Members, n_samples: int) -> NDArray[np.bool_]:
 
 
 def correlate(X: object, members: Members, **kwargs: object) -> LocalityCorrelations:
-    return locality_correlations(InMemory(X), members, **{"fdr": None, "n_jobs": 1, **kwargs})
+    """All correlations by default; ``ranked`` chooses between Spearman's and Pearson's."""
+    measure = SPEARMAN if kwargs.pop("ranked", True) else PEARSON
+    own = {name: kwargs.pop(name) for name in ("max_tie_fraction", "covariates", "batches") if name in kwargs}
+    options = CorrelationOptions(measure=measure, fdr=kwargs.pop("fdr", None), **own)
+    return locality_correlations(InMemory(X), members, options, **{"n_jobs": 1, **kwargs})
 
 
 def as_squares(C: sparse.csr_matrix, n_features: int) -> Floats:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from tests.reference import correlation as reference
 
+from lava_sc.core.correlation.measures import PEARSON, SPEARMAN
 from lava_sc.core.correlation.partial import Covariate, covariate_basis, residuals
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_basis_is_orthonormal_centred_and_as_large_as_the_covariates_are_free(name: str, ranked: bool) -> None:
     given_covariates, _, _, freedom = covariates(name)
-    basis = covariate_basis(given_covariates, ROWS, ranked=ranked)
+    basis = covariate_basis(given_covariates, ROWS, SPEARMAN if ranked else PEARSON)
     assert basis.shape == (freedom, 50)
     np.testing.assert_allclose(basis @ basis.T, np.eye(freedom), atol=1e-12)
     np.testing.assert_allclose(basis.sum(axis=1), 0, atol=1e-12)
@@ -83,14 +84,14 @@ def test_residuals_against_least_squares(name: str, ranked: bool) -> None:
     if ranked:
         local = np.column_stack([np.empty((50, 0)), *(stats.rankdata(column) for column in local.T)])
     expected = [reference.residuals(v, local, dummies[ROWS]) for v in values]
-    found = residuals(centred, covariate_basis(given_covariates, ROWS, ranked=ranked))
+    found = residuals(centred, covariate_basis(given_covariates, ROWS, SPEARMAN if ranked else PEARSON))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_names_of_categories_do_not_matter() -> None:
     donor = np.random.default_rng(0).integers(0, 3, 80)
     found, named = (
-        covariate_basis([Covariate(values, True)], ROWS, ranked=True)
+        covariate_basis([Covariate(values, True)], ROWS, SPEARMAN)
         for values in (donor, np.array(["c", "a", "b"])[donor])
     )
     np.testing.assert_allclose(found.T @ found, named.T @ named, atol=1e-12)
@@ -101,7 +102,7 @@ def test_units_do_not_matter() -> None:
     depth, age = rng.normal(size=80), rng.normal(size=80)
     spans = []
     for unit in (1e-9, 1.0, 1e9):
-        basis = covariate_basis([Covariate(depth * unit, False), Covariate(age, False)], ROWS, ranked=False)
+        basis = covariate_basis([Covariate(depth * unit, False), Covariate(age, False)], ROWS, PEARSON)
         assert len(basis) == 2
         spans.append(basis.T @ basis)
     np.testing.assert_allclose(spans[0], spans[1], atol=1e-9)
@@ -115,7 +116,7 @@ def test_nothing_of_the_covariates_is_left(seed: int, n_rows: int, n_covariates:
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 4, (n_covariates, n_rows)).astype(float)
     rows = np.arange(n_rows)
-    basis = covariate_basis([Covariate(v, False) for v in values], rows, ranked=False)
+    basis = covariate_basis([Covariate(v, False) for v in values], rows, PEARSON)
     centred = values - values.mean(axis=1, keepdims=True)
     assert len(basis) == np.linalg.matrix_rank(centred, tol=1e-6)
     np.testing.assert_allclose(residuals(centred, basis), 0, atol=1e-9)

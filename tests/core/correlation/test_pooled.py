@@ -15,6 +15,7 @@ from tests.reference import pooled as reference
 
 from lava_sc.core.correlation.batched import batch_scores, batches_of, pooled_null, pooled_pairs
 from lava_sc.core.correlation.fdr import LocalityPairs, significant
+from lava_sc.core.correlation.measures import PEARSON, SPEARMAN
 from lava_sc.core.correlation.partial import Covariate
 from lava_sc.core.correlation.permutation_null import correlation_pvalues
 from lava_sc.core.correlation.unbatched import plain_pairs
@@ -66,8 +67,9 @@ def scores_of(
     covariates: Sequence[Covariate] = (),
 ) -> list[Scores]:
     samples = np.arange(len(X))
-    batches = batches_of(batch, samples, covariates, ranked=ranked)
-    return batch_scores(sparse.csr_matrix(X), samples, batches, max_tie_fraction, ranked=ranked)
+    measure = SPEARMAN if ranked else PEARSON
+    batches = batches_of(batch, samples, covariates, measure)
+    return batch_scores(sparse.csr_matrix(X), samples, batches, max_tie_fraction, measure)
 
 
 def kept_pairs(parts: Sequence[Scores], fdr: float | None) -> LocalityPairs:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
+from lava_sc.core.correlation.measures import SPEARMAN
 from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.core.correlation.unbatched import locality_scores
 from lava_sc.core.nulls.shuffled_genes import Decoys, Null, Shuffle, least_kept
@@ -30,12 +31,12 @@ def counts(n_samples: int = 200, n_features: int = 30, seed: int = 0) -> FloatAr
 
 
 def scores_of(X: FloatArray, samples: IntArray) -> Scores:
-    return locality_scores(X, samples, np.empty((0, len(samples))), 0.75, ranked=True)
+    return locality_scores(X, samples, np.empty((0, len(samples))), 0.75, SPEARMAN)
 
 
 def null_correlations(X: FloatArray, members: IntArray, shuffle: Shuffle, **options: Any) -> sparse.csr_matrix:
     null = Null(shuffle, options.pop("floors", np.full(len(members), np.inf)))
-    return locality_correlations(InMemory(X), members, null=null, **({"fdr": None} | options)).C
+    return locality_correlations(InMemory(X), members, CorrelationOptions(**({"fdr": None} | options)), null=null).C
 
 
 def test_values_and_ties_stay() -> None:
@@ -80,7 +81,7 @@ def test_correlations_go() -> None:
     shared = np.random.default_rng(0).normal(size=(200, 1))
     X = shared + 0.3 * np.random.default_rng(1).normal(size=(200, 12))
     members = np.arange(200)[None]
-    assert np.median(np.abs(locality_correlations(InMemory(X), members, fdr=None).C.data)) > 0.8
+    assert np.median(np.abs(locality_correlations(InMemory(X), members, CorrelationOptions(fdr=None)).C.data)) > 0.8
     assert np.median(np.abs(null_correlations(X, members, Shuffle(0)).data)) < 0.1
 
 
@@ -90,7 +91,7 @@ def test_what_depth_gives_stays() -> None:
     depth = rng.normal(size=1000)
     X = 0.8 * depth[:, None] + 0.6 * rng.normal(size=(1000, 12))
     members = np.arange(1000)[None]
-    real = locality_correlations(InMemory(X), members, fdr=None).C.data.mean()
+    real = locality_correlations(InMemory(X), members, CorrelationOptions(fdr=None)).C.data.mean()
     kept = np.mean([null_correlations(X, members, Shuffle(seed, depth)).data.mean() for seed in range(5)])
     lost = np.mean([null_correlations(X, members, Shuffle(seed)).data.mean() for seed in range(5)])
     assert real > 0.55
@@ -122,7 +123,7 @@ def test_noise_recurs_as_it_does_in_data() -> None:
     """Two localities that share 80 % of their samples: null correlations agree as those of independent data do."""
     X = np.random.default_rng(0).normal(size=(600, 40))
     members = np.stack([np.arange(200), np.arange(40, 240), np.arange(400, 600)])
-    real = locality_correlations(InMemory(X), members, fdr=None).C.toarray()
+    real = locality_correlations(InMemory(X), members, CorrelationOptions(fdr=None)).C.toarray()
     null = null_correlations(X, members, Shuffle(2)).toarray()
     for C in (real, null):
         assert np.corrcoef(C[0], C[1])[0, 1] == pytest.approx(0.8, abs=0.05)

@@ -11,11 +11,14 @@ from scipy.stats import entropy
 from sklearn.decomposition import NMF
 from tests.reference.amf_numpy import mean_cosine, overestimation_ratio, row_weights
 
+from lava_sc.core.factorise import factorisations
 from lava_sc.core.factorise import nmf as nmf_module
 from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.loss import quality
-from lava_sc.core.factorise.nmf import by_amf, by_nmf, quality_of_sum
+from lava_sc.core.factorise.factorisations import FACTORISATIONS
+from lava_sc.core.factorise.nmf import quality_of_sum
 from lava_sc.core.factorise.problem import make_problem
+from lava_sc.core.factorise.protocol import RunPlan
 
 if TYPE_CHECKING:
     from lava_sc.core.factorise.problem import Problem
@@ -74,10 +77,9 @@ def test_a_sum_of_one_is_its_largest() -> None:
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-5), name
 
 
-def nmf(C: np.ndarray, **kwargs: Any) -> Any:
+def nmf(C: np.ndarray) -> Any:
     problem = make_problem(sparse.csr_matrix(C))
-    arguments = dict(n_runs=3, rng=np.random.default_rng(0), n_jobs=1) | kwargs
-    return by_nmf(problem, 4, SHORT, **arguments), problem
+    return FACTORISATIONS["NMF"].fit(problem, 4, np.random.default_rng(0), RunPlan(SHORT, "nmf", 1), 3), problem
 
 
 def test_runs_of_nmf_are_those_of_scikit_learn() -> None:
@@ -126,12 +128,12 @@ def test_nothing_to_factorise() -> None:
     assert run.co_presence == 0
 
 
-@pytest.mark.parametrize("method", [by_amf, by_nmf])
-def test_threads_change_no_number(method: Any) -> None:
+@pytest.mark.parametrize("method", ["AMF", "NMF"])
+def test_threads_change_no_number(method: str) -> None:
     problem = make_problem(sparse.csr_matrix(correlations()))
-    how = {"init": "nmf"} if method is by_amf else {}
     one, many = (
-        method(problem, 3, SHORT, n_runs=3, rng=np.random.default_rng(2), n_jobs=n_jobs, **how) for n_jobs in (1, 3)
+        FACTORISATIONS[method].fit(problem, 3, np.random.default_rng(2), RunPlan(SHORT, "nmf", n_jobs), 3)
+        for n_jobs in (1, 3)
     )
     for a, b in zip(one, many, strict=True):
         np.testing.assert_array_equal(a.modules, b.modules)
@@ -139,7 +141,7 @@ def test_threads_change_no_number(method: Any) -> None:
 
 
 def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    run_many = nmf_module.run_many
+    run_many = factorisations.run_many
 
     def stopped(*args: Any, **kwargs: Any) -> Any:
         def stop(*_: object) -> None:
@@ -147,7 +149,7 @@ def test_an_interrupt_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return run_many(*args, **kwargs, callback=stop)
 
-    monkeypatch.setattr(nmf_module, "run_many", stopped)
+    monkeypatch.setattr(factorisations, "run_many", stopped)
     problem = make_problem(sparse.csr_matrix(correlations()))
     with pytest.raises(KeyboardInterrupt):
-        by_amf(problem, 2, SHORT, init="nmf", n_runs=2, rng=np.random.default_rng(0), n_jobs=1)
+        FACTORISATIONS["AMF"].fit(problem, 2, np.random.default_rng(0), RunPlan(SHORT, "nmf", 1), 2)

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
 from lava_sc.core.interpret import association as core
+from lava_sc.core.nulls import donor_permutation as donors
 from lava_sc.core.nulls.moran import fitted_waves, overlap_pvalues
 
 
@@ -67,12 +68,14 @@ def test_all_assignments_are_the_distinct_permutations(values: list[float], stra
         for order in permutations(range(5))
         if all(strata[i] == strata[j] for j, i in enumerate(order))
     }
-    found, exact = core.assignments(np.array(values, float), np.array(strata), len(expected), np.random.default_rng(0))
+    found, exact = donors.assignments(
+        np.array(values, float), np.array(strata), len(expected), np.random.default_rng(0)
+    )
     assert exact
     assert len(found) == len(expected)
     assert set(map(tuple, found.tolist())) == expected
     if len(expected) > 1:
-        drawn, exact = core.assignments(
+        drawn, exact = donors.assignments(
             np.array(values, float), np.array(strata), len(expected) - 1, np.random.default_rng(0)
         )
         assert not exact
@@ -85,9 +88,9 @@ def test_all_assignments_are_the_distinct_permutations(values: list[float], stra
 def test_exact_p_values_of_donors_against_a_plain_loop(values: list[float], strata: list[int]) -> None:
     P, present, counts = donors_and_localities(6)
     labels, groups = np.array(values, float), np.array(strata)
-    others, exact = core.assignments(labels, groups, 1000, np.random.default_rng(0))
+    others, exact = donors.assignments(labels, groups, 1000, np.random.default_rng(0))
     assert exact
-    found = core.donor_pvalues(P, present, counts, np.vstack([labels, others]), exact=True)
+    found = donors.donor_pvalues(P, present, counts, np.vstack([labels, others]), exact=True)
     shares = counts / counts.sum(axis=1, keepdims=True)
     orders = [list(order) for order in permutations(range(6)) if (groups[list(order)] == groups).all()]
     for m, (row, correlation) in product(range(2), enumerate((pearson, spearman))):
@@ -103,8 +106,8 @@ def test_drawn_p_values_are_near_the_exact_ones_and_never_0() -> None:
     labels, strata = np.array([1, 1, 1, 1, 0, 0, 0, 0.0]), np.zeros(8, int)
     P[:, 0] = core.fractions(counts, labels[:, None])[:, 0]
     exact, drawn = (
-        core.donor_pvalues(
-            P, present, counts, np.vstack([labels, core.assignments(labels, strata, n, rng)[0]]), exact=n == 100
+        donors.donor_pvalues(
+            P, present, counts, np.vstack([labels, donors.assignments(labels, strata, n, rng)[0]]), exact=n == 100
         )
         for n, rng in ((100, np.random.default_rng(0)), (69, np.random.default_rng(1)))
     )
@@ -116,9 +119,9 @@ def test_drawn_p_values_are_near_the_exact_ones_and_never_0() -> None:
 def test_parts_of_the_permutations_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     P, present, counts = donors_and_localities(6)
     labels = np.vstack([np.eye(6)[0], np.random.default_rng(0).permuted(np.tile(np.eye(6)[0], (50, 1)), axis=1)])
-    whole = core.donor_pvalues(P, present, counts, labels, exact=False)
+    whole = donors.donor_pvalues(P, present, counts, labels, exact=False)
     monkeypatch.setattr(core, "ENTRIES", 7 * len(P))
-    np.testing.assert_array_equal(core.donor_pvalues(P, present, counts, labels, exact=False), whole)
+    np.testing.assert_array_equal(donors.donor_pvalues(P, present, counts, labels, exact=False), whole)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_parts_of_the_permutations_change_nothing(monkeypatch: pytest.MonkeyPatc
 def test_only_donors_that_can_be_exchanged_count(
     values: list[float], strata: list[int], is_number: bool, expected: int
 ) -> None:
-    assert core.smaller_arm(np.array(values, float), np.array(strata), is_number=is_number) == expected
+    assert donors.smaller_arm(np.array(values, float), np.array(strata), is_number=is_number) == expected
 
 
 def test_waves_are_an_orthonormal_basis_of_what_has_no_mean() -> None:
@@ -231,8 +234,8 @@ def test_the_level_is_held_where_the_plain_test_does_not(n_donors: int) -> None:
         rows, F = present[:, 0], core.fractions(counts, labels[:, None])
         rejected[0] += core.correlations(P[rows, 0], F[rows])[1][:, 0] <= 0.05
         if n_donors:
-            others, exact = core.assignments(labels, np.zeros(n_donors, int), 300, rng)
-            p = core.donor_pvalues(P, present, counts, np.vstack([labels, others]), exact=exact)
+            others, exact = donors.assignments(labels, np.zeros(n_donors, int), 300, rng)
+            p = donors.donor_pvalues(P, present, counts, np.vstack([labels, others]), exact=exact)
         else:
             p = overlap_pvalues(P[rows, 0], F[rows], probes[rows], n_permutations=299, rng=rng)
         rejected[1] += p[:, 0] <= 0.05

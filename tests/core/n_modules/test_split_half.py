@@ -7,10 +7,11 @@ import pytest
 from scipy import sparse
 from sklearn.metrics.pairwise import cosine_similarity
 
-from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
 from lava_sc.core.factorise.amf.explained import explained
 from lava_sc.core.factorise.amf.fit import FitOptions
-from lava_sc.core.n_modules.split_half import Replication, cosines_of, in_other_half, way
+from lava_sc.core.factorise.protocol import RunPlan
+from lava_sc.core.n_modules.split_half import Direction, Replication, cosines_of, in_other_half
 from lava_sc.core.nulls.null_data import NullData
 from lava_sc.core.nulls.shuffled_genes import least_kept
 from lava_sc.core.stability.resampling import draw_halves
@@ -27,7 +28,7 @@ def test_cosines_are_those_of_the_dense_reconstruction() -> None:
     own, other = some(0), some(1).tolil()
     other[3] = 0
     other = other.tocsr()
-    one, rng = way(own, other), np.random.default_rng(2)
+    one, rng = Direction.between(own, other), np.random.default_rng(2)
     P = rng.random((8, 3)).astype(np.float32)
     P[5] = 0
     M = rng.random((3, one.problem.n_columns)).astype(np.float32)
@@ -62,8 +63,8 @@ def data(*, modules: bool) -> tuple[NullData, list[tuple[np.ndarray, np.ndarray]
         for m in range(2):
             X[:, 12 * m : 12 * m + 12] += 1.5 * (factors[:, [m]] * (place % 2 == m)[:, None])
     members = np.arange(600).reshape(6, 100)
-    source, options = InMemory(X), {"fdr": 0.05}
-    C = locality_correlations(source, members, **options).C
+    source, options = InMemory(X), CorrelationOptions(fdr=0.05)
+    C = locality_correlations(source, members, options).C
     halves = []
     for seed in range(2):
         one = np.sort(np.random.default_rng(seed).permuted(members, axis=1)[:, :50], axis=1)
@@ -73,8 +74,8 @@ def data(*, modules: bool) -> tuple[NullData, list[tuple[np.ndarray, np.ndarray]
 
 
 def look(null: NullData, halves: list[tuple[np.ndarray, np.ndarray]], n_jobs: int = 1, **how: bool) -> Replication:
-    seeds, options = [5, 6], FitOptions(gamma=1.0)
-    return in_other_half(null, halves, [1, 2, 3], options, seeds=seeds, init="nmf", n_jobs=n_jobs, **how)
+    plan = RunPlan(FitOptions(gamma=1.0), "nmf", n_jobs)
+    return in_other_half(null, halves, [1, 2, 3], plan, seeds=[5, 6], **how)
 
 
 def test_modules_recur_in_other_samples() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import lava_sc as lava
 from lava_sc.core.factorise.amf.fit import FitOptions
+from lava_sc.core.factorise.protocol import RunPlan
 from lava_sc.core.nulls.decoy_genes import false_discoveries, weights_with_decoys
 from lava_sc.stored.null_data import null_data
 
@@ -32,7 +33,7 @@ def test_module_genes_and_copies() -> None:
     null = null_data(adata, "lava", None, 1)
     modules = adata.uns["lava"]["modules"]
     for order in ([0, 1], [1, 0]):
-        genes, copies = weights_with_decoys(null, modules[order], FitOptions(), n_runs=1, seed=0, init="nmf", n_jobs=1)
+        genes, copies = weights_with_decoys(null, modules[order], RunPlan(FitOptions(), "nmf", 1), n_runs=1, seed=0)
         own = adata.varm["lava_gene_weights"][:, order]
         for m in range(2):
             assert np.corrcoef(own[:, m], genes[:, m])[0, 1] > 0.95
@@ -48,11 +49,9 @@ def test_same_with_any_number_of_workers() -> None:
         weights_with_decoys(
             null_data(adata, "lava", None, n_jobs),
             adata.uns["lava"]["modules"],
-            FitOptions(max_epochs=40),
+            RunPlan(FitOptions(max_epochs=40), "kmeans", n_jobs),
             n_runs=2,
             seed=0,
-            init="kmeans",
-            n_jobs=n_jobs,
         )
         for n_jobs in (1, 2)
     ]

@@ -9,8 +9,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
+from lava_sc.core.correlation.locality import CorrelationOptions
 from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.problem import make_problem
+from lava_sc.core.factorise.protocol import RunPlan
 from lava_sc.core.interpret.similarity import cosines
 from lava_sc.core.nulls.null_data import NullData
 from lava_sc.core.stability.analysis import Analysis
@@ -128,10 +130,11 @@ def an_analysis(n_modules: int = 2) -> Analysis:
     X = rng.normal(size=(120, 12))
     X[:, :6] += 1.5 * rng.normal(size=(120, 1))
     members = np.array([np.sort(rng.choice(120, 30, replace=False)) for _ in range(8)])
-    null = NullData(InMemory(X), members, floors=np.full(8, np.inf), options=dict(ranked=True, fdr=None, n_jobs=1))
+    null = NullData(InMemory(X), members, np.full(8, np.inf), CorrelationOptions(fdr=None), n_jobs=1)
     M = sparse.csr_matrix(modules(n_modules, 0, 66), dtype=np.float32)
-    C = Analysis(null, M, make_problem(M), M, 2.0, n_modules, FitOptions(), "nmf", 1, [], 1).correlations(members)
-    return Analysis(null, C, make_problem(C), M, 2.0, n_modules, FitOptions(), "nmf", 1, [4, 5, 6], 1)
+    plan = RunPlan(FitOptions(), "nmf", 1)
+    C = Analysis(null, M, make_problem(M), M, 2.0, n_modules, 1, plan, []).correlations(members)
+    return Analysis(null, C, make_problem(C), M, 2.0, n_modules, 1, plan, [4, 5, 6])
 
 
 def mean_rho(X: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
+    from lava_sc.core.correlation.measures import Measure
     from lava_sc.core.correlation.partial import Covariate
     from lava_sc.core.correlation.scores import Scores
 
@@ -51,8 +52,8 @@ class Batch:
     basis: FloatArray
 
 
-def batches_of(codes: IntArray, samples: IntArray, covariates: Sequence[Covariate], *, ranked: bool) -> list[Batch]:
-    """Batches of a locality that have a say, more than three samples after covariates; in the order of the codes.
+def batches_of(codes: IntArray, samples: IntArray, covariates: Sequence[Covariate], measure: Measure) -> list[Batch]:
+    """Batches of a locality with more than three samples left after covariates, in the order of the codes.
 
     Parameters
     ----------
@@ -60,17 +61,17 @@ def batches_of(codes: IntArray, samples: IntArray, covariates: Sequence[Covariat
         (E,) batch of every sample.
     samples
         (n,) samples of the locality.
-    covariates, ranked
+    covariates, measure
         As in :func:`~lava_sc.core.correlation.partial.covariate_basis`.
     """
     local = codes[samples]
     of_one = [np.flatnonzero(local == code) for code in np.unique(local)]
-    batches = [Batch(at, covariate_basis(covariates, samples[at], ranked=ranked)) for at in of_one]
+    batches = [Batch(at, covariate_basis(covariates, samples[at], measure)) for at in of_one]
     return [batch for batch in batches if len(batch.positions) - len(batch.basis) > _NO_WEIGHT]
 
 
 def batch_scores(
-    X: DataMatrix, rows: IntArray, batches: Sequence[Batch], max_tie_fraction: float, *, ranked: bool
+    X: DataMatrix, rows: IntArray, batches: Sequence[Batch], max_tie_fraction: float, measure: Measure
 ) -> list[Scores]:
     """Scores within each batch, of the defined features that vary in it.
 
@@ -85,8 +86,8 @@ def batch_scores(
     max_tie_fraction
         A feature is defined when its largest ties within the batches are no more than this fraction of their samples
         together, and it varies in one of them.
-    ranked
-        Spearman's ρ if true, else Pearson's r.
+    measure
+        Makes the scores.
     """
     if not batches:
         return []
@@ -99,7 +100,7 @@ def batch_scores(
     scores = []
     for batch, part, ranks in zip(batches, columns_of_batch, ranks_of_batch, strict=True):
         at = defined & (ranks.largest_ties < len(batch.positions))
-        scores.append(centred_scores(features, part, ranks, at, batch.basis, ranked=ranked))
+        scores.append(centred_scores(features, part, ranks, at, batch.basis, measure))
     return scores
 
 

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from lava_sc.core.correlation.batched import batch_scores, batches_of, pooled_pairs
 from lava_sc.core.correlation.fdr import significant
+from lava_sc.core.correlation.measures import SPEARMAN
 from lava_sc.core.correlation.pairs import n_pairs, pair_index
 from lava_sc.core.correlation.partial import covariate_basis
 from lava_sc.core.correlation.unbatched import locality_scores, pairs_of_at_least, plain_pairs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from lava_sc._types import BoolArray, DataMatrix, FloatArray, IntArray
     from lava_sc.core.correlation.fdr import LocalityPairs
+    from lava_sc.core.correlation.measures import Measure
     from lava_sc.core.correlation.partial import Covariate
     from lava_sc.core.correlation.scores import Scores
     from lava_sc.core.correlation.unbatched import PairFinder
@@ -65,7 +67,7 @@ class LocalityCorrelations:
 
 @dataclass(frozen=True)
 class _Row:
-    """What one locality contributes: its defined features, and the pairs kept among all that were tested."""
+    """Contribution of one locality: its defined features, and the pairs kept among all that were tested."""
 
     features: IntArray
     columns: IntArray
@@ -74,52 +76,88 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _How:
-    """How pairs are correlated and which are kept: the arguments of :func:`locality_correlations`."""
+class CorrelationOptions:
+    """What is correlated how, and which pairs are kept.
 
-    n_features: int
-    ranked: bool
-    max_tie_fraction: float
-    fdr: float | None
-    covariates: Sequence[Covariate]
-    batches: IntArray | None
-    null: Null | None
-    find: PairFinder
+    Attributes
+    ----------
+    measure
+        Measure of correlation.
+    max_tie_fraction
+        A feature is defined in a locality when no value is shared by more than this fraction of its samples.
+    fdr
+        Keep the pairs of each locality that pass Benjamini–Hochberg at this level; ``None`` keeps every defined pair.
+    covariates
+        Taken out of every feature's scores by linear regression within the locality.
+    batches
+        (E,) codes of batches within which correlations are taken, then pooled.
+    """
+
+    measure: Measure = SPEARMAN
+    max_tie_fraction: float = 0.75
+    fdr: float | None = 0.05
+    covariates: Sequence[Covariate] = ()
+    batches: IntArray | None = None
+
+    @property
+    def level(self) -> float | None:
+        """Level of the test, ``None`` where there is none: no p-value is above 1."""
+        return None if self.fdr is None or self.fdr >= 1 else self.fdr
 
 
 @dataclass(frozen=True)
 class _Ground:
-    """What the localities of a block are correlated from: their samples, in the matrix of the block and among all."""
+    """Localities of a block: the rows of their samples in its matrix, their numbers among all samples, and the options."""
 
     X: DataMatrix
     localities: IntArray
     rows: IntArray
     samples: IntArray
-    how: _How
+    options: CorrelationOptions
+    null: Null | None
+    find: PairFinder
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of C."""
+        n_features: int = self.X.shape[1]
+        return n_features if self.null is None else self.null.shuffle.features_of(n_features)
 
     def rows_of(self, part: slice) -> list[_Row]:
-        """What some of the localities contribute."""
+        """Contributions of some of the localities."""
         pairs = [self._pairs_of(k) for k in range(part.start, part.stop)]
-        kept = pairs if self.how.fdr is None else significant(pairs, self.how.fdr)
-        return [_row(one, self.how.n_features) for one in kept]
+        level = self.options.level
+        kept = pairs if level is None else significant(pairs, level)
+        return [_row(one, self.n_features) for one in kept]
 
     def _pairs_of(self, k: int) -> LocalityPairs:
         try:
-            return _pairs_of(self.X, int(self.localities[k]), self.rows[k], self.samples[k], self.how)
+            return self._correlate(int(self.localities[k]), self.rows[k], self.samples[k])
         except Exception as error:
             error.add_note(f"This was in locality {self.localities[k]}.")
             raise
+
+    def _correlate(self, locality: int, rows: IntArray, samples: IntArray) -> LocalityPairs:
+        X, options, measure = self.X, self.options, self.options.measure
+        shuffle, floor = (_as_it_is, np.inf) if self.null is None else (self.null.shuffle, self.null.floors[locality])
+        if options.batches is None:
+            basis = covariate_basis(options.covariates, samples, measure)
+            scores = locality_scores(X, rows, basis, options.max_tie_fraction, measure)
+            return plain_pairs(shuffle(scores, samples), options.level, floor, self.find)
+        of_locality = batches_of(options.batches, samples, options.covariates, measure)
+        parts = batch_scores(X, rows, of_locality, options.max_tie_fraction, measure)
+        parts = [shuffle(part, samples[one.positions]) for part, one in zip(parts, of_locality, strict=True)]
+        return pooled_pairs(parts, options.level, floor)
+
+
+DEFAULTS: Final = CorrelationOptions()
 
 
 def locality_correlations(
     source: Source,
     members: IntArray,
+    options: CorrelationOptions = DEFAULTS,
     *,
-    ranked: bool = True,
-    max_tie_fraction: float = 0.75,
-    fdr: float | None = 0.05,
-    covariates: Sequence[Covariate] = (),
-    batches: IntArray | None = None,
     null: Null | None = None,
     sink: Sink | None = None,
     find: PairFinder = pairs_of_at_least,
@@ -134,16 +172,8 @@ def locality_correlations(
         (E, D) values.
     members
         (ℓ, n) sample indices of the localities.
-    ranked
-        Spearman's ρ if true, else Pearson's r.
-    max_tie_fraction
-        A feature is defined in a locality when no value is shared by more than this fraction of its samples.
-    fdr
-        Keep the pairs of each locality that pass Benjamini–Hochberg at this level; ``None`` keeps every defined pair.
-    covariates
-        Taken out of every feature by linear regression within the locality (of the ranks, if ``ranked``).
-    batches
-        (E,) codes of batches within which correlations are taken, then pooled.
+    options
+        What is correlated how, and which pairs are kept.
     null
         Shuffle the features first; ``None`` takes them as they are.
     sink
@@ -156,13 +186,11 @@ def locality_correlations(
         Works at the localities instead of threads; each block is sent to every worker once, and fits there.
     """
     n_features = source.shape[1] if null is None else null.shuffle.features_of(source.shape[1])
-    fdr = None if fdr is not None and fdr >= 1 else fdr  # no p-value is too large
-    how = _How(n_features, ranked, max_tie_fraction, fdr, covariates, batches, null, find)
     found: dict[int, _Row] = {}
     n_kept = np.zeros(len(members), dtype=np.int64)
     with progress(desc="locality correlations", total=len(members)) as bar:
         for block in source.blocks(members, most_to_send(client)):
-            ground = _Ground(block.X, block.localities, block.members, members[block.localities], how)
+            ground = _Ground(block.X, block.localities, block.members, members[block.localities], options, null, find)
             parts = _parts(len(block.localities))
             tasks, names = [(ground, part) for part in parts], [_name(block.localities[part]) for part in parts]
             results = map_tasks(_Ground.rows_of, tasks, names, n_jobs=n_jobs, client=client)
@@ -176,21 +204,8 @@ def locality_correlations(
     return _assemble([found.pop(i) for i in range(len(members))], n_features, n_kept, sink)
 
 
-def _pairs_of(X: DataMatrix, locality: int, rows: IntArray, samples: IntArray, how: _How) -> LocalityPairs:
-    null, ranked = how.null, how.ranked
-    shuffle, floor = (_as_it_is, np.inf) if null is None else (null.shuffle, null.floors[locality])
-    if how.batches is None:
-        basis = covariate_basis(how.covariates, samples, ranked=ranked)
-        scores = locality_scores(X, rows, basis, how.max_tie_fraction, ranked=ranked)
-        return plain_pairs(shuffle(scores, samples), how.fdr, floor, how.find)
-    of_locality = batches_of(how.batches, samples, how.covariates, ranked=ranked)
-    parts = batch_scores(X, rows, of_locality, how.max_tie_fraction, ranked=ranked)
-    parts = [shuffle(part, samples[one.positions]) for part, one in zip(parts, of_locality, strict=True)]
-    return pooled_pairs(parts, how.fdr, floor)
-
-
 def _passed_on(sink: Sink, localities: list[int], rows: list[_Row]) -> list[_Row]:
-    """What is left of some rows when a sink has taken their correlations."""
+    """Rows without their correlations, which the sink has taken."""
     for i, row in zip(localities, rows, strict=True):
         sink.add(i, row.columns, row.rho)
     return [replace(row, columns=row.columns[:0].copy(), rho=row.rho[:0].copy()) for row in rows]  # a view keeps all

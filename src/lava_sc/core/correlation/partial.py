@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.correlation.measures import Measure
 
 _RANK_TOLERANCE: Final = 1e-8  # singular values below this share of the largest are collinear covariates
 
@@ -34,10 +34,10 @@ class Covariate:
     categorical: bool
 
 
-def covariate_basis(covariates: Sequence[Covariate], rows: IntArray, *, ranked: bool) -> FloatArray:
+def covariate_basis(covariates: Sequence[Covariate], rows: IntArray, measure: Measure) -> FloatArray:
     """Orthonormal basis (q, n) of the centred covariates over some rows; q is the number of degrees of freedom they take.
 
-    Numeric covariates enter as average ranks when ``ranked`` (partial Spearman), else as they are.
+    Numeric covariates enter on the scale of the measure: as average ranks for Spearman's ρ, as they are for Pearson's r.
     """
     columns: list[FloatArray] = []
     for covariate in covariates:
@@ -45,7 +45,7 @@ def covariate_basis(covariates: Sequence[Covariate], rows: IntArray, *, ranked: 
         if covariate.categorical:
             columns += [(local == level).astype(np.float64) for level in np.unique(local)]
         else:
-            columns.append(rankdata(local) if ranked else np.asarray(local, dtype=np.float64))
+            columns.append(measure.covariate(local))
     scaled = [_unit(column - column.mean()) for column in columns if np.ptp(column) > 0]
     if not scaled:
         return np.empty((0, len(rows)))

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from lava_sc.core.correlation.partial import residuals
-from lava_sc.core.correlation.permutation_null import TailMoments, tail_moments
+from lava_sc.core.correlation.permutation_null import tail_moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lava_sc._types import BoolArray, FloatArray, IntArray
+    from lava_sc.core.correlation.measures import Measure
+    from lava_sc.core.correlation.permutation_null import TailMoments
     from lava_sc.core.correlation.ranks import Ranks
 
 _FIXED_POINT: Final = 2.0**26  # products of such fractions sum exactly in float64
@@ -43,7 +45,7 @@ class Scores:
 
 
 def centred_scores(
-    features: IntArray, columns: NDArray[Any], ranks: Ranks, chosen: BoolArray, basis: FloatArray, *, ranked: bool
+    features: IntArray, columns: NDArray[Any], ranks: Ranks, chosen: BoolArray, basis: FloatArray, measure: Measure
 ) -> Scores:
     """Scores of some features.
 
@@ -57,30 +59,15 @@ def centred_scores(
         (d,) which of them to take; each has to vary.
     basis
         (q, n) orthonormal basis of covariates to take out.
-    ranked
-        For Spearman's ρ, else for Pearson's r.
+    measure
+        Makes the scores.
     """
-    if ranked:
-        return _rank_scores(features[chosen], ranks.take(chosen), basis)
-    return _value_scores(features[chosen], columns[chosen], basis)
-
-
-def _rank_scores(features: IntArray, ranks: Ranks, basis: FloatArray) -> Scores:
-    """Scores for Spearman's ρ: the ranks, or what an orthonormal basis (q, n) of covariates leaves of them."""
-    if len(basis):
-        return _fixed_point(features, ranks.values.astype(np.float64), basis)
-    squares, *others = ranks.power_sums.T
-    s3, s4, s5 = (sums / squares ** (power / 2) for power, sums in enumerate(others, start=3))
-    return Scores(features, ranks.values, TailMoments(s3, s4, s5), ranks.values.shape[1])
-
-
-def _value_scores(features: IntArray, columns: NDArray[Any], basis: FloatArray) -> Scores:
-    """Scores for Pearson's r: the centred values (d, n), less what covariates explain."""
-    values = columns.astype(np.float64)
-    exponents = np.frexp(np.abs(values).max(axis=1, keepdims=True, initial=0.0))[1]
-    values = np.ldexp(values, -exponents)  # exact, and no square overflows or vanishes
-    values -= values.min(axis=1, keepdims=True)  # so that a mean far from zero costs no digits
-    return _fixed_point(features, values - values.mean(axis=1, keepdims=True), basis)
+    features, ranks = features[chosen], ranks.take(chosen)
+    scores = measure.scores(columns[chosen], ranks)
+    moments = None if len(basis) else measure.moments(ranks)
+    if moments is None:
+        return _fixed_point(features, np.asarray(scores, dtype=np.float64), basis)
+    return Scores(features, scores, moments, scores.shape[1])
 
 
 def products(scores: Scores) -> FloatArray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lava_sc._types import DataMatrix, FloatArray, IntArray
+    from lava_sc.core.correlation.measures import Measure
     from lava_sc.core.correlation.scores import Scores
 
     #: Positions a < b of pairs in row-major order, and their correlations, all (k,).
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def locality_scores(
-    X: DataMatrix, rows: IntArray, basis: FloatArray, max_tie_fraction: float, *, ranked: bool
+    X: DataMatrix, rows: IntArray, basis: FloatArray, max_tie_fraction: float, measure: Measure
 ) -> Scores:
     """Scores of the defined features.
 
@@ -40,13 +41,13 @@ def locality_scores(
         (q, n) orthonormal basis of the covariates over these samples.
     max_tie_fraction
         A feature is defined when no value is shared by more than this fraction of the samples.
-    ranked
-        Spearman's ρ if true, else Pearson's r.
+    measure
+        Makes the scores.
     """
     features, columns = columns_of_rows(X, rows, max_tie_fraction)
     ranks = rank_columns(columns)
     defined = ranks.largest_ties <= largest_tie(len(rows), max_tie_fraction)
-    return centred_scores(features, columns, ranks, defined, basis, ranked=ranked)
+    return centred_scores(features, columns, ranks, defined, basis, measure)
 
 
 def pairs_of_at_least(scores: Scores, least: float) -> StrongPairs:

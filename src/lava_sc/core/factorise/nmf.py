@@ -1,19 +1,18 @@
-"""AMF beside non-negative matrix factorisation, by the same figures (paper, B.8)."""
+"""Non-negative matrix factorisation, measured by the same figures as AMF (paper, B.8)."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from lava_sc.core.factorise.amf.loss import quality_of_sums
-from lava_sc.core.factorise.amf.restarts import run_many
 from lava_sc.core.factorise.amf.run import canonical
 from lava_sc.core.factorise.engines.protocol import ABSOLUTE, CC, CH, HH, N_SUMS, OVER
-from lava_sc.core.interpret.summary import co_presence, module_entropies
+from lava_sc.core.factorise.protocol import Factors
+from lava_sc.core.interpret.summary import co_presence
 from lava_sc.parallel.threads import thread_map
 
 if TYPE_CHECKING:
@@ -23,91 +22,43 @@ if TYPE_CHECKING:
     from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.amf.loss import Quality
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import RunPlan
 
 #: Updates of NMF at most; it ends sooner once ten of them gain less than 1e-4 of the first error, scikit-learn's tolerance.
 MAX_UPDATES: Final = 2_000
 _ENTRIES_AT_ONCE: Final = 2**21  # of the reconstruction by NMF
 
 
-@dataclass(frozen=True)
-class Factorised:
-    """One run of one method.
+class NonNegative:
+    """scikit-learn's NMF with the Kullback-Leibler divergence from random starts, as in the paper's B.8.
 
-    Attributes
-    ----------
-    modules
-        (M, J′) float32, each scaled to a largest value of 1.
-    quality
-        Its figures, of the method's own reconstruction.
-    co_presence
-        Mean entropy of the presences of a locality, in bits.
-    seconds
-        Wall time.
-    converged
-        Whether its stopping rule ended it.
+    Components are scaled as modules are, to a largest value of 1, and left out when they nowhere reconstruct more than 0.01.
     """
 
-    modules: FloatArray
-    quality: Quality
-    co_presence: float
-    seconds: float
-    converged: bool
+    def fit(
+        self, problem: Problem, n_modules: int, rng: np.random.Generator, plan: RunPlan, n_runs: int
+    ) -> list[Factors]:
+        """Runs of NMF, side by side."""
+        from sklearn.exceptions import ConvergenceWarning
 
-    @property
-    def module_entropy(self) -> float:
-        """Mean entropy of its modules, in bits; NaN when none has any correlation."""
-        bits = module_entropies(self.modules)
-        return float(bits[~np.isnan(bits)].mean()) if not np.isnan(bits).all() else float("nan")
+        seeds = [int(seed) for seed in rng.integers(2**31, size=n_runs)]
+        C = problem.absolute()
+        # Warnings are a setting of the whole process, so they are silenced around all threads and not in each
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return thread_map(
+                lambda seed: _one_run(problem, C, n_modules, plan.options, seed),
+                seeds,
+                n_jobs=plan.n_jobs,
+                desc="runs of NMF",
+            )
 
-
-def by_amf(
-    problem: Problem,
-    n_modules: int,
-    options: FitOptions,
-    *,
-    init: str,
-    n_runs: int,
-    rng: np.random.Generator,
-    n_jobs: int | None,
-) -> list[Factorised]:
-    """Runs of AMF, see :func:`lava_sc.core.factorise.amf.restarts.run_many`.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If they were interrupted: half a comparison is none.
-    """
-    found = run_many(problem, n_modules, options, init=init, n_runs=n_runs, rng=rng, n_jobs=n_jobs, keep_all=True)
-    if found.interrupted:
-        raise KeyboardInterrupt
-    return [
-        Factorised(run.M, run.quality, run.co_presence, run.seconds, run.converged)
-        for run in found.runs
-        if run.M is not None
-    ]
+    def most_passes(self, options: FitOptions) -> int:  # noqa: ARG002
+        """Updates."""
+        return MAX_UPDATES
 
 
-def by_nmf(
-    problem: Problem, n_modules: int, options: FitOptions, *, n_runs: int, rng: np.random.Generator, n_jobs: int | None
-) -> list[Factorised]:
-    """Runs of scikit-learn's NMF with the Kullback-Leibler divergence from random starts, as in the paper's B.8.
-
-    ν and γ of the options only weigh the AMF loss that is computed of the result. Components are scaled as modules are,
-    to a largest value of 1, and left out when they nowhere reconstruct more than 0.01.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    seeds = [int(seed) for seed in rng.integers(2**31, size=n_runs)]
-    C = problem.absolute()
-    # Warnings are a setting of the whole process, so they are silenced around all threads and not in each
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return thread_map(
-            lambda seed: _one_nmf(problem, C, n_modules, options, seed), seeds, n_jobs=n_jobs, desc="runs of NMF"
-        )
-
-
-def _one_nmf(problem: Problem, C: sparse.csr_matrix, n_modules: int, options: FitOptions, seed: int) -> Factorised:
+def _one_run(problem: Problem, C: sparse.csr_matrix, n_modules: int, options: FitOptions, seed: int) -> Factors:
     from sklearn.decomposition import NMF
 
     began = time.perf_counter()
@@ -124,11 +75,11 @@ def _one_nmf(problem: Problem, C: sparse.csr_matrix, n_modules: int, options: Fi
     W, H = canonical(W, model.components_)
     quality = quality_of_sum(problem, W, H, nu=options.nu, gamma=options.gamma)
     seconds = time.perf_counter() - began
-    return Factorised(H, quality, co_presence(W), seconds, model.n_iter_ < MAX_UPDATES)
+    return Factors(H, quality, co_presence(W), seconds, model.n_iter_ < MAX_UPDATES)
 
 
 def quality_of_sum(problem: Problem, W: FloatArray, H: FloatArray, *, nu: float, gamma: float) -> Quality:
-    """What :func:`lava_sc.core.factorise.amf.loss.quality` says of a reconstruction by the largest product, of one by their sum, W·H.
+    """Figures of :func:`lava_sc.core.factorise.amf.loss.quality` for a reconstruction by the sum W·H of the products.
 
     Parameters
     ----------

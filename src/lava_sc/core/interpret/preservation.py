@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy import sparse
@@ -23,6 +23,7 @@ from lava_sc.core.correlation.pairs import pair_features
 from lava_sc.core.correlation.relabel import relabelled
 from lava_sc.core.factorise.amf.explained import explained
 from lava_sc.core.factorise.amf.loss import quality
+from lava_sc.core.factorise.amf.presences import MOST_PAIRS as MOST_PAIRS_OF_PRESENCES
 from lava_sc.core.factorise.amf.presences import project_presences, with_pairs_of
 from lava_sc.core.interpret.similarity import cosines, row_norms
 from lava_sc.core.n_modules.sweep import squares
@@ -61,7 +62,16 @@ class Projected:
     seconds: float
 
 
-def project(C: sparse.csr_matrix, modules: sparse.csr_matrix, *, seed: int, **how: Any) -> Projected:
+def project(
+    C: sparse.csr_matrix,
+    modules: sparse.csr_matrix,
+    *,
+    seed: int,
+    nu: float,
+    gamma: float,
+    most_pairs: int = MOST_PAIRS_OF_PRESENCES,
+    n_jobs: int | None = 1,
+) -> Projected:
     """Fit the presences of given modules.
 
     Parameters
@@ -72,15 +82,16 @@ def project(C: sparse.csr_matrix, modules: sparse.csr_matrix, *, seed: int, **ho
         (M, J).
     seed
         Draws the pairs that presences are fitted on, where there are many.
-    how
-        Other arguments of :func:`lava_sc.core.factorise.amf.presences.project_presences`.
+    nu, gamma, most_pairs, n_jobs
+        See :func:`lava_sc.core.factorise.amf.presences.project_presences`.
     """
     began = time.perf_counter()
     target, M = with_pairs_of(C, modules)
-    P = project_presences(target, M, rng=np.random.default_rng(seed), **how)
+    rng = np.random.default_rng(seed)
+    P = project_presences(target, M, nu=nu, gamma=gamma, rng=rng, most_pairs=most_pairs, n_jobs=n_jobs)
     seconds = time.perf_counter() - began
     shares = explained(target, P, M) / max(squares(target), np.finfo(float).tiny)
-    return Projected(P, quality(target, P, M, nu=how["nu"], gamma=how["gamma"]), shares, seconds)
+    return Projected(P, quality(target, P, M, nu=nu, gamma=gamma), shares, seconds)
 
 
 def explained_by_exchanged(
@@ -89,24 +100,25 @@ def explained_by_exchanged(
     labels: IntArray,
     *,
     seed: int,
+    nu: float,
+    gamma: float,
     n_jobs: int | None,
-    **how: Any,
 ) -> FloatArray:
-    """What modules on exchanged features account for, their presences fitted anew, (n, M).
+    """Shares that modules on exchanged features account for, their presences fitted anew, (n, M).
 
     Parameters
     ----------
-    C, modules, seed, how
+    C, modules, seed, nu, gamma
         See :func:`project`.
     labels
         (n, D) new numbers of the features.
     n_jobs
         Number of threads; changes no number.
     """
-    how |= {"seed": seed, "most_pairs": _MOST_PAIRS_OF_NULL}
 
     def shares(new: IntArray) -> FloatArray:
-        return project(C, relabelled(modules, new, labels.shape[1]), **how).explained
+        exchanged = relabelled(modules, new, labels.shape[1])
+        return project(C, exchanged, seed=seed, nu=nu, gamma=gamma, most_pairs=_MOST_PAIRS_OF_NULL).explained
 
     return np.array(thread_map(shares, list(labels), n_jobs=n_jobs, desc="presences of exchanged genes"))
 

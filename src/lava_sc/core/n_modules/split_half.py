@@ -23,12 +23,12 @@ from lava_sc.parallel.threads import limit_blas_threads, progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distributed import Client
     from scipy import sparse
 
     from lava_sc._types import FloatArray, IntArray
     from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import RunPlan
     from lava_sc.core.nulls.null_data import NullData
 
 #: Members (ℓ, n/2) of the localities in either half of the samples.
@@ -53,13 +53,11 @@ class Direction:
     other: Problem
     norms: FloatArray
 
-
-def way(own: sparse.csr_matrix, other: sparse.csr_matrix) -> Direction:
-    """From correlations (ℓ, J) in one half to those in the other."""
-    problem = make_problem(own)
-    return Direction(
-        problem, over_columns(problem, other), row_norms(other.data, np.asarray(other.indptr, dtype=np.int64))
-    )
+    @classmethod
+    def between(cls, own: sparse.csr_matrix, other: sparse.csr_matrix) -> Direction:
+        """From correlations (ℓ, J) in one half to those in the other."""
+        problem, indptr = make_problem(own), np.asarray(other.indptr, dtype=np.int64)
+        return cls(problem, over_columns(problem, other), row_norms(other.data, indptr))
 
 
 @dataclass(frozen=True)
@@ -94,15 +92,12 @@ def in_other_half(
     null: NullData,
     halves: Sequence[Halves],
     numbers: Sequence[int],
-    options: FitOptions,
+    plan: RunPlan,
     *,
     seeds: Sequence[int],
     shuffled: bool,
-    init: str,
-    n_jobs: int | None,
-    client: Client | None = None,
 ) -> Replication:
-    """What modules and presences of one run on either half, in turn, say of the other half.
+    """Modules and presences of one run on either half, in turn, held against the other half.
 
     Parameters
     ----------
@@ -110,26 +105,22 @@ def in_other_half(
         The data, and where null data come from.
     halves
         The splits.
-    numbers, options, init
+    numbers, plan
         Numbers of modules, and how to fit.
     seeds
         Of the runs of each split, and of its null data set.
     shuffled
         Whether to take null data, another set for each split.
-    n_jobs
-        Number of threads; changes no number.
-    client
-        Works at the fits instead of threads.
     """
     cosines = np.empty((len(halves), len(numbers)))
     shares: list[list[FloatArray]] = [[] for _ in numbers]
     for i, (split, seed) in enumerate(zip(progress(list(halves), desc="other cells"), seeds, strict=True)):
         first, second = (_correlations(null, members, seed if shuffled else None) for members in split)
-        ways = way(first, second), way(second, first)
-        tasks = [(one, (number, options, init, seed)) for number in numbers for one in ways]
-        names = [f"{number} modules in half {k} of split {i}" for number in numbers for k in range(len(ways))]
+        directions = Direction.between(first, second), Direction.between(second, first)
+        tasks = [(one, (number, plan.options, plan.init, seed)) for number in numbers for one in directions]
+        names = [f"{number} modules in half {k} of split {i}" for number in numbers for k in range(len(directions))]
         with limit_blas_threads():
-            found = list(map_tasks(_evaluate_split, tasks, names, n_jobs=n_jobs, client=client))
+            found = list(map_tasks(_evaluate_split, tasks, names, n_jobs=plan.n_jobs, client=plan.client))
         for k in range(len(numbers)):
             there, back = found[2 * k : 2 * k + 2]
             cosines[i, k] = _mean(np.concatenate([there[0], back[0]]))
@@ -137,20 +128,20 @@ def in_other_half(
     return Replication(cosines, shares)
 
 
-def cosines_of(way: Direction, P: FloatArray, M: FloatArray) -> FloatArray:
+def cosines_of(direction: Direction, P: FloatArray, M: FloatArray) -> FloatArray:
     """Cosine of reconstruction and correlations in the other half, (k,), of the localities that have any there.
 
     Parameters
     ----------
-    way
+    direction
         From one half to the other.
     P, M
         (ℓ, M) and (M, J′) float32, found in the first.
     """
-    sums = row_sums(way.other, np.arange(len(P)), P, M, 1.0)
-    size = np.sqrt(sums[:, HH]) * way.norms
+    sums = row_sums(direction.other, np.arange(len(P)), P, M, 1.0)
+    size = np.sqrt(sums[:, HH]) * direction.norms
     cosine = np.divide(sums[:, CH], size, out=np.zeros(len(size)), where=size > 0)
-    return np.asarray(cosine[way.norms > 0])
+    return np.asarray(cosine[direction.norms > 0])
 
 
 def _correlations(null: NullData, members: IntArray, seed: int | None) -> sparse.csr_matrix:
@@ -158,16 +149,16 @@ def _correlations(null: NullData, members: IntArray, seed: int | None) -> sparse
     return C if seed is None else null.moved(members, C).correlations(seed)
 
 
-def _evaluate_split(way: Direction, start: tuple[int, FitOptions, str, int]) -> tuple[FloatArray, FloatArray]:
+def _evaluate_split(direction: Direction, start: tuple[int, FitOptions, str, int]) -> tuple[FloatArray, FloatArray]:
     """Cosines of the localities, and what each module explains, of one run."""
     n_modules = start[0]
-    total = float(np.square(way.norms).sum())
-    if way.problem.n_columns == 0 or total == 0:
-        return np.zeros(int((way.norms > 0).sum())), np.zeros(n_modules)
-    run = single_run(way.problem, start)
+    total = float(np.square(direction.norms).sum())
+    if direction.problem.n_columns == 0 or total == 0:
+        return np.zeros(int((direction.norms > 0).sum())), np.zeros(n_modules)
+    run = single_run(direction.problem, start)
     assert run.P is not None
     assert run.M is not None
-    return cosines_of(way, run.P, run.M), explained(way.other, run.P, run.M) / total
+    return cosines_of(direction, run.P, run.M), explained(direction.other, run.P, run.M) / total
 
 
 def _mean(values: FloatArray) -> float:

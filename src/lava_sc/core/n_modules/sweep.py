@@ -10,7 +10,8 @@ import numpy as np
 
 from lava_sc.core.factorise.amf.explained import explained
 from lava_sc.core.factorise.amf.held_out import folds, held_out_cosines
-from lava_sc.core.factorise.amf.restarts import run_many, single_run
+from lava_sc.core.factorise.amf.restarts import single_run
+from lava_sc.core.factorise.factorisations import complete_runs
 from lava_sc.core.factorise.problem import make_problem
 from lava_sc.core.n_modules.medoids import most_alike, silhouette_of_runs
 from lava_sc.parallel.tasks import map_tasks, n_ahead
@@ -19,14 +20,13 @@ from lava_sc.parallel.threads import limit_blas_threads, progress
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from distributed import Client
-
     from lava_sc._types import FloatArray
     from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.amf.held_out import Fold
     from lava_sc.core.factorise.amf.restarts import Runs
     from lava_sc.core.factorise.amf.run import Run
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import RunPlan
     from lava_sc.core.nulls.null_data import NullData
 
 N_FOLDS: Final = 5
@@ -103,28 +103,22 @@ def squares(problem: Problem) -> float:
 def try_number(
     problem: Problem,
     n_modules: int,
-    options: FitOptions,
+    plan: RunPlan,
     *,
-    init: str,
     n_runs: int,
     seed: Any,
-    n_jobs: int | None,
-    client: Client | None = None,
 ) -> Tried:
     """Runs with one number of modules, and how well modules reproduce localities that they were not made from.
 
     Parameters
     ----------
-    problem, n_modules, options, init, n_runs, n_jobs, client
-        See :func:`lava_sc.core.factorise.amf.restarts.run_many`.
+    problem, n_modules, plan, n_runs
+        See :func:`lava_sc.core.factorise.factorisations.complete_runs`.
     seed
         The runs are those of a generator with this seed.
     """
-    how: dict[str, Any] = {"n_jobs": n_jobs, "client": client}
     rng = np.random.default_rng(seed)
-    found = run_many(problem, n_modules, options, init=init, n_runs=n_runs, rng=rng, keep_all=True, **how)
-    if found.interrupted:
-        raise KeyboardInterrupt
+    found = complete_runs(problem, n_modules, rng, plan, n_runs, keep_all=True)
     modules = [run.M for run in found.runs if run.M is not None]
     silhouette, alike = silhouette_of_runs(modules), most_alike(modules)
     del modules
@@ -132,9 +126,10 @@ def try_number(
     shares = explained(problem, *found.factors) / squares(problem)
     parts = folds(problem.n_localities, N_FOLDS, rng)
     seeds = [int(s) for s in rng.integers(2**63, size=len(parts))]
-    tasks = [(problem, (part, n_modules, quick(options), init, s)) for part, s in zip(parts, seeds, strict=True)]
+    options, names = quick(plan.options), [f"part {k} held out" for k in range(len(parts))]
+    tasks = [(problem, (part, n_modules, options, plan.init, s)) for part, s in zip(parts, seeds, strict=True)]
     with limit_blas_threads():
-        cosines = list(map_tasks(_held_out, tasks, [f"part {k} held out" for k in range(len(parts))], **how))
+        cosines = list(map_tasks(_held_out, tasks, names, n_jobs=plan.n_jobs, client=plan.client))
     mean = float(np.mean(np.concatenate(cosines))) if cosines else float("nan")
     return Tried(n_modules, replace(found, runs=runs), silhouette, alike, shares, mean)
 
@@ -148,13 +143,10 @@ def fit_nulls(
     null: NullData,
     seeds: Sequence[int],
     numbers: Sequence[int],
-    options: FitOptions,
+    plan: RunPlan,
     *,
-    init: str,
     n_runs: int,
     total: float,
-    n_jobs: int | None,
-    client: Client | None = None,
 ) -> list[list[NullFit]]:
     """The same numbers of modules in null data, a list for each data set.
 
@@ -162,25 +154,21 @@ def fit_nulls(
     ----------
     null, seeds
         The null data, and which of them.
-    numbers, options, init
-        Numbers of modules, and how to fit.
+    numbers, plan
+        Numbers of modules, and how to fit; a client works at several null data sets at a time.
     n_runs
         Runs with each.
     total
         Σ C² of the data.
-    n_jobs
-        Number of threads; changes no number.
-    client
-        Works at them instead of threads, at several null data sets at a time.
     """
     found: list[list[NullFit]] = []
     under_way: deque[Iterator[NullFit]] = deque()
-    at_once = 1 + n_ahead(client, len(numbers))
+    at_once = 1 + n_ahead(plan.client, len(numbers))
     for k, seed in enumerate(progress(list(seeds), desc="shuffled genes")):
         problem = make_problem(null.correlations(seed))
-        tasks = [(problem, (number, options, init, n_runs, seed, total)) for number in numbers]
+        tasks = [(problem, (number, plan.options, plan.init, n_runs, seed, total)) for number in numbers]
         names = [f"{number} modules in null data set {k}" for number in numbers]
-        under_way.append(map_tasks(_fit_null, tasks, names, n_jobs=n_jobs, client=client))
+        under_way.append(map_tasks(_fit_null, tasks, names, n_jobs=plan.n_jobs, client=plan.client))
         del problem, tasks  # what went to workers need not stay here
         while len(under_way) >= (at_once if k + 1 < len(seeds) else 1):
             with limit_blas_threads():

@@ -7,35 +7,26 @@ copy does, so the copies on the list count the genes that are there by chance (a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.pairs import n_pairs, pair_features, pair_index
-from lava_sc.core.factorise.amf.restarts import run_many
+from lava_sc.core.factorise.factorisations import complete_runs
 from lava_sc.core.factorise.problem import make_problem, over_all_pairs
 from lava_sc.core.interpret.similarity import cosines
 from lava_sc.core.interpret.summary import gene_weights
-from lava_sc.core.nulls.shuffled_genes import Decoys, Null
 
 if TYPE_CHECKING:
-    from lava_sc._types import FloatArray
-    from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc._types import FloatArray, IntArray
+    from lava_sc.core.factorise.protocol import RunPlan
     from lava_sc.core.nulls.null_data import NullData
 
 
-def correlations_with_decoys(null: NullData, seed: int) -> sparse.csr_matrix:
-    """Correlations of D features and their copies, (ℓ, 2D(2D−1)/2): those of copies from the data's least |ρ| on."""
-    n_features = null.source.shape[1]
-    with_copies = Null(Decoys(seed, null.depth, n_features), null.floors)
-    return locality_correlations(null.source, null.members, null=with_copies, **null.options).C
-
-
 def weights_with_decoys(
-    null: NullData, modules: sparse.csr_matrix, options: FitOptions, *, n_runs: int, seed: int, **how: Any
+    null: NullData, modules: sparse.csr_matrix, plan: RunPlan, *, n_runs: int, seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Weights of genes and of their copies in modules that are fitted to both, (D, M) each.
 
@@ -46,26 +37,22 @@ def weights_with_decoys(
     modules
         (M, D(D−1)/2) modules of the genes alone: those of the fit are matched to them by their cosine over the genes' pairs.
         A module that has no match has weights 0.
-    options, n_runs
+    plan, n_runs
         How to fit; the best run counts.
     seed
         Of the copies and of the fit.
-    how
-        Other arguments of :func:`lava_sc.core.factorise.amf.restarts.run_many`.
     """
     n_features, n_modules = null.source.shape[1], modules.shape[0]
-    problem = make_problem(correlations_with_decoys(null, seed))
-    found = run_many(problem, n_modules, options, n_runs=n_runs, rng=np.random.default_rng(seed), **how)
-    if found.interrupted:
-        raise KeyboardInterrupt
+    problem = make_problem(null.correlations(seed, "decoy_genes"))
+    found = complete_runs(problem, n_modules, np.random.default_rng(seed), plan, n_runs)
     fitted = over_all_pairs(found.factors[1], problem)
     of_genes, matched = np.zeros((2 * n_features, n_modules)), _matched(modules, fitted, n_features)
     of_genes[:, matched[0]] = gene_weights(fitted, 2 * n_features)[:, matched[1]]
     return of_genes[:n_features], of_genes[n_features:]
 
 
-def _matched(modules: sparse.csr_matrix, fitted: sparse.csr_matrix, n_features: int) -> tuple[Any, Any]:
-    """Which module of a fit with copies is which, by cosine over the pairs of genes."""
+def _matched(modules: sparse.csr_matrix, fitted: sparse.csr_matrix, n_features: int) -> tuple[IntArray, IntArray]:
+    """Modules and their partners in a fit with copies, by cosine over the pairs of genes."""
     entries = fitted.tocoo()
     a, b = pair_features(entries.col, 2 * n_features)
     genes = b < n_features

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.stats import rankdata
 
-from lava_sc.core.interpret.association import ENTRIES, FEWEST_LOCALITIES, ROUNDING, standardised, two_sided
+from lava_sc.core.interpret.association import FEWEST_LOCALITIES, ROUNDING, standardised, standardised_both_ways
+from lava_sc.core.nulls.donor_permutation import ENTRIES, two_sided
 
 if TYPE_CHECKING:
     from lava_sc._types import FloatArray, IntArray
@@ -68,10 +68,7 @@ def overlap_pvalues(
         return np.full((2, F.shape[1]), np.nan)
     waves = fitted_waves(x, _distances(probes, sections))
     terms = np.stack(
-        [
-            (waves.T @ standardised(a))[:, None] * (waves.T @ standardised(b))
-            for a, b in ((x, F), (rankdata(x), rankdata(F, axis=0)))
-        ],
+        [(waves.T @ a)[:, None] * (waves.T @ b) for a, b in standardised_both_ways(x, F)],
         axis=1,
     ).reshape(len(x) - 1, -1)  # (n − 1, 2·K): what each wave adds to each correlation
     observed = terms.sum(axis=0)

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
 from lava_sc.core.correlation.scores import Scores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from scipy import sparse
 
@@ -34,6 +36,16 @@ _ONE: Final = np.uint64(1)
 _SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
 
 
+class FeatureNull(Protocol):
+    """Makes scores of null features out of those of a locality's features."""
+
+    def __call__(self, scores: Scores, samples: IntArray) -> Scores:
+        """Scores over the samples (n,) of a locality or of one of its batches."""
+
+    def features_of(self, n_features: int) -> int:
+        """Number of features that D of them become."""
+
+
 @dataclass(frozen=True)
 class Shuffle:
     """How scores are shuffled.
@@ -44,10 +56,13 @@ class Shuffle:
         Of the random numbers, in [0, 2⁶³).
     depth
         (E,) sequencing depth of every sample, of which only the order counts; ``None`` shuffles among all samples.
+    n_features
+        D; features are numbered from 0 to D − 1.
     """
 
     seed: int
     depth: FloatArray | None = None
+    n_features: int = 0
 
     def __call__(self, scores: Scores, samples: IntArray) -> Scores:
         """Scores of the same features, shuffled over the samples (n,) of a locality or of one of its batches."""
@@ -78,17 +93,8 @@ class Shuffle:
         return order, np.linspace(0, n, n_strata + 1).round().astype(np.int64)
 
 
-@dataclass(frozen=True)
 class Decoys(Shuffle):
-    """Every feature as it is, and its shuffled copy as one more feature: the copy of feature f among D is D + f.
-
-    Attributes
-    ----------
-    n_features
-        D.
-    """
-
-    n_features: int = 0
+    """Every feature as it is, and its shuffled copy as one more feature: the copy of feature f among D is D + f."""
 
     def __call__(self, scores: Scores, samples: IntArray) -> Scores:
         """Scores of the features, followed by those of their copies."""
@@ -105,6 +111,13 @@ class Decoys(Shuffle):
         return 2 * n_features
 
 
+#: Nulls by name, each made from a seed, the depth of the samples and the number of features; a new one is added to it.
+NULLS: Final[dict[str, Callable[[int, FloatArray | None, int], FeatureNull]]] = {
+    "shuffled_genes": Shuffle,
+    "decoy_genes": Decoys,
+}
+
+
 @dataclass(frozen=True)
 class Null:
     """How null correlations are made.
@@ -112,14 +125,14 @@ class Null:
     Attributes
     ----------
     shuffle
-        Of the scores.
+        Makes the scores.
     floors
         (ℓ,) pairs are kept that pass the test or have |ρ| of at least this: the least |ρ| that was kept in the data, so that
         the null keeps as many chance correlations as the data do, which keep one in twenty, say, where many are real; ∞
         where none was kept.
     """
 
-    shuffle: Shuffle
+    shuffle: FeatureNull
     floors: FloatArray
 
 

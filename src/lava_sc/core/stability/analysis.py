@@ -19,16 +19,15 @@ from lava_sc.parallel.threads import limit_blas_threads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from distributed import Client
-
     from lava_sc._types import IntArray
     from lava_sc.core.factorise.amf.fit import FitOptions
     from lava_sc.core.factorise.problem import Problem
+    from lava_sc.core.factorise.protocol import RunPlan
     from lava_sc.core.nulls.null_data import NullData
 
 
 @dataclass(frozen=True)
-class Factors:
+class FittedModules:
     """Modules of a run.
 
     Attributes
@@ -58,14 +57,10 @@ class Analysis:
         Stored correlations, also laid out for the fits, and modules.
     overlap
         Of the stored localities.
-    n_modules, options, init, min_localities
+    n_modules, min_localities, plan
         How modules were found.
     null_seeds
         A seed for each null data set.
-    n_jobs
-        Number of threads; changes no number.
-    client
-        Works at the fits instead of threads.
     """
 
     null: NullData
@@ -74,12 +69,9 @@ class Analysis:
     modules: sparse.csr_matrix
     overlap: float
     n_modules: int
-    options: FitOptions
-    init: str
     min_localities: int
+    plan: RunPlan
     null_seeds: Sequence[int]
-    n_jobs: int | None
-    client: Client | None = None
 
     def correlations(self, members: IntArray) -> sparse.csr_matrix:
         """C of other localities."""
@@ -93,23 +85,24 @@ class Analysis:
         """What is factorised."""
         return make_problem(C, min_localities=self.min_localities)
 
-    def fit(self, jobs: Sequence[tuple[Problem, int]]) -> list[Factors]:
+    def fit(self, jobs: Sequence[tuple[Problem, int]]) -> list[FittedModules]:
         """A run for each problem and seed, side by side."""
-        _, threads = share_threads(self.n_jobs, len(jobs), max(problem.n_blocks for problem, _ in jobs))
-        start = self.n_modules, self.options, self.init, threads if self.client is None else 1
+        plan = self.plan
+        _, threads = share_threads(plan.n_jobs, len(jobs), max(problem.n_blocks for problem, _ in jobs))
+        start = self.n_modules, plan.options, plan.init, threads if plan.client is None else 1
         tasks, names = [(problem, (*start, seed)) for problem, seed in jobs], [f"run {k}" for k in range(len(jobs))]
         with limit_blas_threads():
-            return list(map_tasks(_fit, tasks, names, n_jobs=self.n_jobs, client=self.client))
+            return list(map_tasks(_fit, tasks, names, n_jobs=plan.n_jobs, client=plan.client))
 
 
-def _fit(problem: Problem, start: tuple[int, FitOptions, str, int, int]) -> Factors:
+def _fit(problem: Problem, start: tuple[int, FitOptions, str, int, int]) -> FittedModules:
     n_modules, options, init, threads, seed = start
     if problem.n_columns == 0:
         nothing = sparse.csr_matrix((1, problem.n_pairs))
-        return Factors(nothing, nothing, np.inf)
+        return FittedModules(nothing, nothing, np.inf)
     n_modules = min(n_modules, problem.n_localities)
     run = one_run(cpu_engines(problem, threads), problem, n_modules, options, init=init, seed=seed)
     assert run.P is not None
     assert run.M is not None
     average = average_module(run.P, run.M)[None]
-    return Factors(over_all_pairs(run.M, problem), over_all_pairs(average, problem), run.quality.loss)
+    return FittedModules(over_all_pairs(run.M, problem), over_all_pairs(average, problem), run.quality.loss)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lava_sc._types import IntArray
-    from lava_sc.core.stability.analysis import Analysis, Factors
+    from lava_sc.core.stability.analysis import Analysis, FittedModules
 
 #: Null data sets.
 N_NULLS: Final = 3
@@ -57,7 +57,7 @@ class Comparison:
     null: bool
 
 
-def repeat_runs(analysis: Analysis, seeds: Sequence[int]) -> tuple[list[Comparison], list[Factors]]:
+def repeat_runs(analysis: Analysis, seeds: Sequence[int]) -> tuple[list[Comparison], list[FittedModules]]:
     """Runs from other starts in the stored localities; also the best modules of each null data set.
 
     Parameters
@@ -87,7 +87,7 @@ def repeat_runs(analysis: Analysis, seeds: Sequence[int]) -> tuple[list[Comparis
 def repeat_placements(
     analysis: Analysis,
     placements: Mapping[float, Sequence[IntArray]],
-    references: Sequence[Factors],
+    references: Sequence[FittedModules],
     seeds: Sequence[Sequence[int]],
 ) -> list[Comparison]:
     """Other placements with several overlaps, and modules of those with the stored overlap and of the first with any other.
@@ -104,7 +104,7 @@ def repeat_placements(
         (placements, runs) of the runs.
     """
     found = []
-    best: dict[float, tuple[dict[int, Factors], list[dict[int, Factors]]]] = {}
+    best: dict[float, tuple[dict[int, FittedModules], list[dict[int, FittedModules]]]] = {}
     total = sum(map(len, placements.values()))
     with progress(desc="placements", total=total) as bar:
         for overlap, members in placements.items():
@@ -129,7 +129,7 @@ def repeat_placements(
 
 
 def repeat_samples(
-    analysis: Analysis, draws: Sequence[IntArray], references: Sequence[Factors], seeds: Sequence[int]
+    analysis: Analysis, draws: Sequence[IntArray], references: Sequence[FittedModules], seeds: Sequence[int]
 ) -> list[Comparison]:
     """Localities with members among some of the samples.
 
@@ -147,7 +147,7 @@ def repeat_samples(
     found: list[Comparison] = []
     where = "resamples", analysis.overlap
     with progress(desc="resamples", total=len(draws)) as bar:
-        at_once = n_ahead(analysis.client) or resolve_n_jobs(analysis.n_jobs)
+        at_once = n_ahead(analysis.plan.client) or resolve_n_jobs(analysis.plan.n_jobs)
         for part in _in_parts(len(draws), at_once):
             jobs = []
             for i in part:
@@ -165,7 +165,7 @@ def repeat_samples(
 @dataclass(frozen=True)
 class _Repeat:
     mean: sparse.csr_matrix
-    best: Factors | None
+    best: FittedModules | None
 
 
 def _repeat(analysis: Analysis, C: sparse.csr_matrix, seeds: Sequence[int]) -> _Repeat:
@@ -186,12 +186,12 @@ def _in_parts(n: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, n))
 
 
-def _best(repeats: Mapping[int, _Repeat]) -> dict[int, Factors]:
+def _best(repeats: Mapping[int, _Repeat]) -> dict[int, FittedModules]:
     return {i: one.best for i, one in repeats.items() if one.best is not None}
 
 
 def _across(
-    overlap: float, here: Mapping[int, Factors], stored: Mapping[int, Factors], *, null: bool
+    overlap: float, here: Mapping[int, FittedModules], stored: Mapping[int, FittedModules], *, null: bool
 ) -> list[Comparison]:
     """Average modules with one overlap and with the stored one (paper, Figure S9)."""
     between = ((i, k, cosines(one.average, other.average)) for i, one in stored.items() for k, other in here.items())
@@ -219,7 +219,7 @@ def _pairwise(part: str, overlap: float, rows: Mapping[int, sparse.csr_matrix], 
 
 
 def _matched(
-    part: str, overlap: float, i: int, modules: sparse.csr_matrix, other: Factors, *, null: bool
+    part: str, overlap: float, i: int, modules: sparse.csr_matrix, other: FittedModules, *, null: bool
 ) -> list[Comparison]:
     values = matched_cosines(modules, other.modules)
     return [Comparison(part, overlap, _STORED, i, m, float(value), null) for m, value in enumerate(values)]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from lava_sc.core.factorise.amf.restarts import run_many
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from lava_sc.core.factorise.amf.fit import FitOptions
+    from lava_sc.core.factorise.amf.restarts import Callback
     from lava_sc.core.factorise.amf.run import Run
+    from lava_sc.core.factorise.engines.protocol import EngineFactory
     from lava_sc.core.factorise.problem import Problem
     from lava_sc.io.checkpoint import Checkpoint
 
@@ -53,8 +57,12 @@ def sweep_gamma(
     options: FitOptions,
     *,
     rng: np.random.Generator,
+    init: str,
+    n_jobs: int | None = None,
+    engines: EngineFactory | None = None,
+    callback: Callback | None = None,
     checkpoint: Checkpoint | None = None,
-    **how: Any,
+    client: Client | None = None,
 ) -> Sweep:
     """Raise γ until the overestimation ratio is at most that which ν implies.
 
@@ -63,14 +71,12 @@ def sweep_gamma(
 
     Parameters
     ----------
-    problem, n_modules, options
+    problem, n_modules, options, init, n_jobs, engines, callback, client
         See :func:`lava_sc.core.factorise.amf.restarts.run_many`; of each γ the best of three runs counts, from the same seeds for all.
     rng
         Draws these seeds.
     checkpoint
         Keeps the states of the runs.
-    how
-        Other arguments of that function.
 
     Raises
     ------
@@ -82,9 +88,19 @@ def sweep_gamma(
     runs: list[Run] = []
     for gamma in GAMMAS:
         tried = replace(options, gamma=gamma)
-        part = None if checkpoint is None else checkpoint.part(f"gamma_{gamma:g}")
-        own = {"n_runs": _N_RUNS, "rng": np.random.default_rng(seed), "checkpoint": part}
-        found = run_many(problem, n_modules, tried, **(how | own))
+        found = run_many(
+            problem,
+            n_modules,
+            tried,
+            init=init,
+            n_runs=_N_RUNS,
+            rng=np.random.default_rng(seed),
+            n_jobs=n_jobs,
+            engines=engines,
+            callback=callback,
+            checkpoint=None if checkpoint is None else checkpoint.part(f"gamma_{gamma:g}"),
+            client=client,
+        )
         if found.interrupted:
             raise KeyboardInterrupt
         gammas.append(gamma)
