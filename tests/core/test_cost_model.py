@@ -270,10 +270,10 @@ def test_no_correlations_at_all() -> None:
 
 def test_what_does_not_fit_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "memory_available", lambda: 4_000_000_000)
-    cost_model.refuse_what_does_not_fit("work", 4e9, "lower overlap")
+    memory.refuse_what_does_not_fit("work", 4e9, "lower overlap")
     expected = (
         "Found that the work would take about 12 GB of memory, expected no more than the 4 GB that are available; lower "
         "overlap."
     )
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
-        cost_model.refuse_what_does_not_fit("the work", 12.3e9, "lower overlap")
+        memory.refuse_what_does_not_fit("the work", 12.3e9, "lower overlap")

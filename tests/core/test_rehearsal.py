@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from lava_sc.core import cost_model, rehearsal
+from lava_sc.core import rehearsal
 from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
 from lava_sc.io.blocks import InMemory
+from lava_sc.parallel import memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_correlations_that_do_not_fit_are_refused_from_a_sample(monkeypatch: pyt
 
     def check(available: float, fdr: float | None) -> None:
         sizes.clear()
-        monkeypatch.setattr(cost_model, "memory_available", lambda: available)
+        monkeypatch.setattr(memory, "memory_available", lambda: available)
         rehearsal.check_correlations_fit(
             Counting(source.X), many, CorrelationOptions(fdr=fdr), remedy="lower overlap", n_jobs=1
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lava_sc.core.correlation.locality import locality_correlations
+from lava_sc.core.correlation.locality import CorrelationOptions, locality_correlations
 from lava_sc.io.sources import open_source, open_storage
 
 

@@ -14,7 +14,8 @@ from tests.helpers import assert_unchanged, toy
 from tests.test_arrays import opened, values_of
 
 import lava_sc as lava
-from lava_sc.parallel import memory, placement_rehearsal
+from lava_sc.core import placement_rehearsal
+from lava_sc.parallel import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

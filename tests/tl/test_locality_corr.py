@@ -85,6 +85,7 @@ def test_fields_have_the_documented_shapes_and_dtypes(stages: Mapping[str, AnnDa
         "max_tie_fraction": 0.75,
         "fdr": 0.05,
         "n_genes": n_genes,
+        "device": "auto",
     }
     assert results["params"]["locality_corr"] == expected
 
@@ -269,7 +270,12 @@ def test_mask(stages: Mapping[str, AnnData]) -> None:
     by_name = lava.tl.locality_corr(adata, mask_var="mine", copy=True)
     np.testing.assert_array_equal(by_name.uns["lava"]["genes"], adata.var_names[adata.var["mine"]])
     for mask in (adata.var["mine"], adata.var["mine"].to_numpy(), adata.var["mine"].tolist()):
-        assert_same(lava.tl.locality_corr(adata, mask_var=mask, copy=True).uns, by_name.uns)
+        found = lava.tl.locality_corr(adata, mask_var=mask, copy=True).uns
+        kept = found["lava"]["params"]["locality_corr"].pop("mask_var")
+        assert kept.tolist() == found["lava"]["genes"].tolist()
+        expected = by_name.copy().uns
+        assert expected["lava"]["params"]["locality_corr"].pop("mask_var") == "mine"
+        assert_same(found, expected)
     whole = squares(lava.tl.locality_corr(adata, mask_var=np.ones(adata.n_vars, dtype=bool), fdr=None, copy=True))
     part = squares(lava.tl.locality_corr(adata, fdr=None, copy=True))
     np.testing.assert_array_equal(part[np.isfinite(part)], whole[np.isfinite(part)])

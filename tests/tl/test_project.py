@@ -73,8 +73,12 @@ def test_fields_are_as_documented(new: AnnData, projected: AnnData, reference: A
     assert set(projected.uns["lava"]) - set(new.uns["lava"]) == names(done, "uns")
     params = projected.uns["lava"]["params"]
     assert list(params) == ["localities", *done]
-    assert params["project"] == {"reference_key": "lava", "n_matched": 35, "n_permutations": 199, "rng": 0}
-    assert params["locality_corr"] == reference.uns["lava"]["params"]["locality_corr"]
+    same = dict.fromkeys(["method", "covariates", "batch_key", "max_tie_fraction", "fdr", "nu"], "same")
+    counts = {"n_matched": 35, "n_permutations": 199}
+    assert params["project"] == {"reference_key": "lava", "use_raw": False, "rng": 0, **counts, **same}
+    arguments = dict(params["locality_corr"])
+    assert set(arguments.pop("mask_var")) == set(reference.uns["lava"]["genes"])
+    assert arguments == reference.uns["lava"]["params"]["locality_corr"]
     assert params["amf"]["projected"]
     assert params["amf"]["n_modules"] == 2
     runs = projected.uns["lava"]["runs"]
@@ -345,13 +349,17 @@ def test_arguments_of_the_reference_unless_others_are_given(new: AnnData, stages
     adata.obs["half"] = np.arange(300) % 2
     lava.tl.project(adata, known, **FEW)
     expected = known.uns["lava"]["params"]["locality_corr"]
-    assert_same(adata.uns["lava"]["params"]["locality_corr"], expected)
+    arguments = dict(adata.uns["lava"]["params"]["locality_corr"])
+    assert set(arguments.pop("mask_var")) == set(known.uns["lava"]["genes"])
+    assert_same(arguments, expected)
     given = {"method": "spearman", "covariates": None, "batch_key": None, "max_tie_fraction": 0.75, "fdr": None}
     lava.tl.project(adata, known, **FEW, **given)
     alone = new.copy()
     lava.tl.locality_corr(alone, fdr=None)
     assert_same(adata.uns["lava"]["C"], alone.uns["lava"]["C"])
-    assert_same(adata.uns["lava"]["params"]["locality_corr"], alone.uns["lava"]["params"]["locality_corr"])
+    arguments = dict(adata.uns["lava"]["params"]["locality_corr"])
+    assert arguments.pop("mask_var").tolist() == adata.uns["lava"]["genes"].tolist()
+    assert_same(arguments, alone.uns["lava"]["params"]["locality_corr"])
 
 
 def test_the_weight_of_overestimation_is_that_of_the_fit(new: AnnData, reference: AnnData, projected: AnnData) -> None:

@@ -44,7 +44,7 @@ def test_fields_are_as_documented(scored: AnnData) -> None:
         *("gene_set", "locality", "n_genes", "score", "expected", "positive", "z", "p_value", "p_adj")
     ]
     assert scored.obsm["lava_gene_set_scores"].shape == (300, 3)
-    params = {"min_size": 5, "max_size": 500, "n_random": 199, "rng": 0}
+    params = {"min_size": 5, "max_size": 500, "n_random": 199, "network": False, "rng": 0}
     assert scored.uns["lava"]["params"]["gene_set_scores"] == params
 
 

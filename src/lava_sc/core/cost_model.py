@@ -1,4 +1,4 @@
-"""How much memory the steps take, from the sizes of what they work on, and how much there is.
+"""Memory of the steps, from the sizes of what they work on.
 
 The models count the arrays that are alive together where a step holds most; each is named where it is counted. Tests
 compare them with real arrays, ``benchmarks/estimate.py`` with the memory of processes.
@@ -31,7 +31,7 @@ def localities_bytes(n_samples: int, dimension: int, n_localities: int, n: int, 
 
 
 def membership_bytes(n_samples: int, n_localities: int, n: int) -> int:
-    """What of it is stored."""
+    """Bytes of it that are stored."""
     return 5 * n_localities * n + 24 * n_samples
 
 
@@ -117,7 +117,7 @@ def _index_bytes(largest: float) -> int:
 
 @dataclass(frozen=True)
 class Growth:
-    """What some localities, drawn like all ℓ of them, say of the non-zeros of C.
+    """Growth of the non-zeros of C with localities, from some that are drawn like all ℓ of them.
 
     Attributes
     ----------

@@ -52,7 +52,7 @@ class StateStore:
     failures: list[str]
 
     def reached(self) -> bool:
-        """Whether the checkpoint is found at its path from here, not another one or none."""
+        """Tell whether the checkpoint is found at its path from here, not another one or none."""
         return self.path.parent.is_dir()
 
     def read(self) -> tuple[dict[str, Any], Mapping[str, NDArray[Any]]] | None:

@@ -50,7 +50,7 @@ class Writer:
 
     @property
     def reference(self) -> dict[str, str]:
-        """What finds the store again, and tells it from another one in its place."""
+        """Reference that finds the store again, and tells it from another one in its place."""
         return {"store": str(self.path), "id": self._id}
 
     def add(self, row: int, columns: IntArray, values: FloatArray) -> None:

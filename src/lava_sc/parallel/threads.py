@@ -43,7 +43,8 @@ def progress(iterable: Iterable[T] | None = None, *, desc: str, total: int | Non
     with warnings.catch_warnings():  # a notebook without ipywidgets gets a plain bar, which needs no warning
         warnings.simplefilter("ignore", TqdmWarning)
         from tqdm.auto import tqdm
-    return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False, disable=not settings.progress)
+    silenced = {} if settings.progress else {"disable": True}  # else TQDM_DISABLE of the environment would not count
+    return tqdm(iterable, desc=desc, total=total, delay=_PROGRESS_DELAY, leave=False, **silenced)
 
 
 def split(length: int) -> list[NDArray[np.int64]]:

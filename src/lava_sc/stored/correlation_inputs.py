@@ -41,7 +41,7 @@ class CorrelationInputs:
 
     @classmethod
     def of(cls, adata: AnnData, key: str) -> CorrelationInputs:
-        """Those with which the stored correlations were made.
+        """Read those with which the stored correlations were made.
 
         Raises
         ------

@@ -60,7 +60,7 @@ def fields_of_runs(found: Runs, problem: Problem) -> dict[FieldName, Any]:
 
 
 def arguments_of_fit(adata: AnnData, key: str, step: str) -> dict[str, Any]:
-    """Those of the last call of ``tl.amf``, for steps that make modules again with them.
+    """Arguments of the last call of ``tl.amf``, for steps that make modules again with them.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def arguments_of_fit(adata: AnnData, key: str, step: str) -> dict[str, Any]:
 
 
 def options_of_amf(adata: AnnData, key: str, arguments: dict[str, Any]) -> FitOptions:
-    """Those of the last call of ``tl.amf``, as files give them back, or else the defaults."""
+    """Options of the last call of ``tl.amf``, as files give them back, or else the defaults."""
     options = FitOptions()
     for field in fields(FitOptions):
         value = arguments.get(field.name)

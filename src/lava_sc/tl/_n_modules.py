@@ -1,4 +1,4 @@
-"""What speaks for each number of modules: in the data, in other cells, in null data."""
+"""Evidence for each number of modules: in the data, in other cells, in null data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OTHER_CELLS: Final = "other_cells", "other_cells_se", "other_cells_null", "othe
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found with each of k numbers.
+    """Findings with each of k numbers.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ def in_other_cells(
 
 
 def against_chance(null: NullData, found: Findings, n_permutations: int, seed: int, plan: RunPlan) -> Findings:
-    """The same with fits of null data: the first few with every number, all of them with the one to take."""
+    """Add fits of null data: the first few data sets with every number, all of them with the one to take."""
     seeds = [int(s) for s in np.random.default_rng([seed, 1]).integers(2**63, size=n_permutations)]
     total, numbers = squares(found.problem), [one.n_modules for one in found.tried]
     first = fit_nulls(null, seeds[:N_NULLS_OF_CURVE], numbers, plan, n_runs=N_RUNS_OF_NULL, total=total)

@@ -47,7 +47,7 @@ _N_REFITTED: Final = 20  # exchanges for which presences are fitted, too
 
 @dataclass(frozen=True)
 class Reference:
-    """What is read of the reference, before anything is written: it may be the same object.
+    """Results of the reference, read before anything is written: it may be the same object.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Reference:
 
     @classmethod
     def of(cls, reference: AnnData, key: str, *, nu: float | None) -> Reference:
-        """That of an object with modules; ``nu`` takes the place of its own.
+        """Read those of an object with modules; ``nu`` takes the place of its own.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Projection:
-    """What is projected, and onto what. Genes are in the order of their names, on which all that is random depends.
+    """Modules and the correlations they are projected onto. All that is random depends on the genes' names, in whose order they are.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class Projection:
     def of(
         cls, adata: AnnData, key: str, reference: Reference, common: CommonGenes, n_jobs: int | None, **where: Any
     ) -> Projection:
-        """That onto an object in which the matched genes have been correlated.
+        """Project onto an object in which the matched genes have been correlated.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class Projection:
         return project(C, self.modules, seed=seed, nu=options.nu, gamma=options.gamma, n_jobs=self.n_jobs)
 
     def as_amf(self, adata: AnnData, key: str, found: Projected, seed: int) -> tuple[Fields, dict[str, Any]]:
-        """What :func:`lava_sc.tl.amf` would store, and its arguments."""
+        """Fields that :func:`lava_sc.tl.amf` would store, and its arguments."""
         P, stored = found.presences, relabelled(self.modules, self.stored_at, self.n_genes)
         run = Run(seed, P, None, P.shape[1], found.quality, co_presence(P), 0, converged=True, seconds=found.seconds)
         weights = gene_weights(stored, self.n_genes)
@@ -252,7 +252,7 @@ class Projection:
         return pd.DataFrame(columns, index=index), localities
 
     def _matched(self) -> dict[str, FloatArray | IntArray]:
-        """How much of each module there can be."""
+        """Share of each module that can be found here."""
         n_features = len(self.named)
         weights = gene_weights(self.reference.modules, n_features)
         parts = (weights > 0) & (weights >= _TAKES_PART * weights.max(axis=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from lava_sc._types import SeedLike
+    from lava_sc.stored.fields import Fields
 
 _SAME: Final = "same"
 _HALF: Final = 0.5  # of a module's weight; where less can be found, this is said
@@ -178,10 +180,10 @@ def project(  # noqa: PLR0913  # how genes are matched, correlated and tested
     found = projection.found(seeds[0])
     table, localities = projection.preservation(found, n_permutations, seeds)
     store(adata, key, "amf", *projection.as_amf(adata, key, found, seeds[0]))
-    _carry_over(adata, key, known)
     _report(table)
     given = {"reference": None, "reference_key": reference_key, "n_matched": len(common.here)}
-    return Result({"preservation": table, "preservation_localities": localities}, given)
+    fields: Fields = {"preservation": table, "preservation_localities": localities}
+    return Result(fields, given, when_stored=partial(_carry_over, adata, key, known))
 
 
 def _check(adata: AnnData, reference: Any, nu: float | str, n_permutations: int) -> None:

@@ -120,7 +120,7 @@ def test_parts_of_the_permutations_change_nothing(monkeypatch: pytest.MonkeyPatc
     P, present, counts = donors_and_localities(6)
     labels = np.vstack([np.eye(6)[0], np.random.default_rng(0).permuted(np.tile(np.eye(6)[0], (50, 1)), axis=1)])
     whole = donors.donor_pvalues(P, present, counts, labels, exact=False)
-    monkeypatch.setattr(core, "ENTRIES", 7 * len(P))
+    monkeypatch.setattr(donors, "ENTRIES", 7 * len(P))
     np.testing.assert_array_equal(donors.donor_pvalues(P, present, counts, labels, exact=False), whole)
 
 

@@ -77,7 +77,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class CorrelationOptions:
-    """What is correlated how, and which pairs are kept.
+    """Options of correlations: what is correlated how, and which pairs are kept.
 
     Attributes
     ----------

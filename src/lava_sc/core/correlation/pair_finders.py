@@ -1,4 +1,4 @@
-"""Where the products of scores are taken."""
+"""Finders of strong pairs, by the device that takes the products of scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def pair_finder(device: str) -> PairFinder:
-    """That of a device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is some.
+    """Choose the finder of a device: ``"cpu"``, ``"cuda"``, or ``"auto"`` for CUDA where there is some.
 
     Raises
     ------

@@ -44,11 +44,11 @@ class TailMoments:
     s5: FloatArray
 
     def take(self, index: IntArray) -> TailMoments:
-        """Those of some features, in the order of ``index``."""
+        """Take the moments of some features, in the order of ``index``."""
         return TailMoments(self.s3[index], self.s4[index], self.s5[index])
 
     def twice(self) -> TailMoments:
-        """Those of all features and, after them, of all again."""
+        """Append the moments of all features once more."""
         return TailMoments(*(np.concatenate([sums, sums]) for sums in (self.s3, self.s4, self.s5)))
 
 
@@ -93,7 +93,7 @@ class PermutationNull:
         return PermutationNull(self.cumulants * weights**_ORDERS, self.step * weights, self.log_permutations)
 
     def take(self, index: IntArray) -> PermutationNull:
-        """Those of some statistics, in the order of ``index``."""
+        """Take some of the nulls, in the order of ``index``."""
         return PermutationNull(self.cumulants[:, index], self.step[index], self.log_permutations[index])
 
     @classmethod

@@ -53,7 +53,7 @@ class Ranks:
     power_sums: FloatArray
 
     def take(self, features: BoolArray) -> Ranks:
-        """Those of some features."""
+        """Take some of the features."""
         if features.all():
             return self
         return Ranks(self.values[features], self.largest_ties[features], self.power_sums[features])

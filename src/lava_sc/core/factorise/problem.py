@@ -204,7 +204,7 @@ def _move(indices, position, moved):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _starts_of_kept(indices, indptr, position):  # type: ignore[no-untyped-def]
-    """Where each row starts when only entries with a position are left."""
+    """Start of each row when only entries with a position are left."""
     starts = np.zeros(len(indptr), dtype=np.int64)
     for i in range(len(indptr) - 1):
         starts[i + 1] = starts[i]
@@ -235,7 +235,7 @@ def _block_starts(indices, indptr, edges):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _first_at_least(value, indices, start, stop):  # type: ignore[no-untyped-def]
-    """Where among rising indices the first is that is not below a value, by bisection."""
+    """Position of the first of some rising indices that is not below a value, by bisection."""
     while start < stop:
         middle = (start + stop) // 2
         if indices[middle] < value:

@@ -51,7 +51,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """How runs are fitted, and by whom.
+    """Options, start and workers of all fits of one call.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""What modules and presences say of genes, gene sets, cells and donors."""
+"""Reading of modules and presences: genes, gene sets, cells and donors."""

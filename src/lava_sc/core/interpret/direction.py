@@ -1,4 +1,4 @@
-"""Whether the genes of a module rise together or against each other; modules themselves are absolute correlations."""
+"""Sign of a module's genes, which rise together or against each other; modules themselves are absolute correlations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of given modules there is in other localities, beside the same modules on other features.
+"""Presence of given modules in other localities, beside the same modules on other features.
 
 The null hypothesis is that the correlations in these localities have nothing to do with which features make up a module.
 Then it might as well lie on any others that are measured as well, so features are exchanged at random among those of
@@ -125,7 +125,7 @@ def explained_by_exchanged(
 
 @dataclass(frozen=True)
 class Likeness:
-    """How alike localities and modules are; the first of n + 1 is that of the features as they are, the others exchanged.
+    """Likeness of localities and modules; the first of n + 1 is that of the features as they are, the others exchanged.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ def pattern_cosines(C: sparse.csr_matrix, modules: sparse.csr_matrix) -> FloatAr
 
 
 def _patterns(alike: FloatArray, between: FloatArray) -> FloatArray:
-    """The same from cosines of localities and modules (n, ℓ, M), and of localities (ℓ, ℓ); (n, M)."""
+    """Cosines of patterns, from cosines of localities and modules (n, ℓ, M), and of localities (ℓ, ℓ); (n, M)."""
     norms = np.sqrt(np.einsum("nim,ij,njm->nm", alike, between, alike, optimize=True))
     squared = (alike**2).sum(axis=1)
     return np.minimum(np.divide(squared, norms, out=np.zeros_like(norms), where=norms > 0), 1.0)

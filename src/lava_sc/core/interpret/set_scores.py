@@ -1,4 +1,4 @@
-"""How strongly the features of given sets correlate with each other in each locality, beside random sets that are measured as well."""
+"""Correlation within given sets of features in each locality, beside random sets that are measured as well."""
 
 from __future__ import annotations
 

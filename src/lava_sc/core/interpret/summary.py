@@ -1,4 +1,4 @@
-"""What presences and modules say of single cells and genes."""
+"""Presences of single cells and weights of genes."""
 
 from __future__ import annotations
 

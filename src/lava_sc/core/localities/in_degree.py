@@ -31,7 +31,7 @@ class Transformer(Protocol):
 
 @dataclass(frozen=True)
 class Neighborhoods:
-    """What placement needs to know of all samples' n-neighbourhoods.
+    """In-degrees and mean distances of all samples' n-neighbourhoods.
 
     Attributes
     ----------

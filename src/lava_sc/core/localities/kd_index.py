@@ -59,7 +59,7 @@ class SpatialIndex:
 
     @property
     def arrays(self) -> _Arrays:
-        """What the kernels take."""
+        """Arrays that the kernels take."""
         return self.points, self.samples, self.starts, self.low, self.high, self.group_low, self.group_high
 
 

@@ -58,7 +58,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlacementOptions:
-    """How to place.
+    """Options of a placement.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class PlacementOptions:
 
 @dataclass(frozen=True)
 class _Task:
-    """What every optimizer works on."""
+    """Samples, sizes and options that every optimizer works on."""
 
     index: SpatialIndex
     stats: Neighborhoods

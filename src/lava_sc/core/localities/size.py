@@ -77,7 +77,7 @@ def jaccard_by_size(
 
 
 def _smallest_holding(Z: FloatArray, sample: int, sizes: IntArray) -> IntArray:
-    """Which of the sizes is the first whose neighbourhood of the sample holds each sample, (E,)."""
+    """Smallest of the sizes whose neighbourhood of the sample holds each sample, by position, (E,)."""
     squared = cdist(Z[sample : sample + 1], Z, "sqeuclidean")[0]
     squared[sample] = -1
     rims = np.partition(squared, sizes - 1)[sizes - 1]

@@ -1,4 +1,4 @@
-"""How similar the modules of several runs are: M-medoids and silhouettes (paper, Section 2.3; Alexandrov et al. 2013).
+"""Similarity of the modules of several runs: M-medoids and silhouettes (paper, Section 2.3; Alexandrov et al. 2013).
 
 M-medoids is PAM (Kaufman & Rousseeuw 1990) written here: the maintained packages with k-medoids are under the GPL, and a few
 hundred modules need no more than its plain form.

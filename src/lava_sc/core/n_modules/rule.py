@@ -1,4 +1,4 @@
-"""Which number of modules to take, as far as modules exceed chance.
+"""The number of modules to take, as far as modules exceed chance.
 
 Two rules. In *other samples*, that modules and presences were not made from, a reconstruction gets better with every true
 module and no better, or worse, with any further one. The smallest number is taken that is within one standard error of the best
@@ -36,7 +36,7 @@ _BETTER: Final = 0.01  # of the best cosine: less is no gain, however small the 
 
 @dataclass(frozen=True)
 class Curve:
-    """What was found with every number of modules; all (k,), in the order of rising numbers.
+    """Figures of every number of modules; all (k,), in the order of rising numbers.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def position(curve: Curve) -> int:
 
 
 def tells(curve: Curve) -> bool:
-    """Whether other samples tell modules from chance."""
+    """Tell whether other samples tell modules from chance."""
     if not curve.other_samples.size:
         return False
     null = curve.other_samples_null.max() if curve.other_samples_null.size else 0.0
@@ -137,7 +137,7 @@ def elbow(curve: Curve) -> IntArray:
 
 
 def beyond_chance(shares: FloatArray, null_best: float) -> BoolArray:
-    """Whether modules exceed chance, by what they explain."""
+    """Tell whether modules exceed chance, by what they explain."""
     return np.asarray((shares > TIMES_THE_NULL * null_best) & (shares > 0))
 
 
@@ -195,7 +195,7 @@ def _better_by_chance(curve: Curve, at: int) -> int | None:
 
 
 def _may_go_on(curve: Curve, at: int) -> bool:
-    """Whether other samples may get better beyond the largest number: by less than counts with each one, and few were tried."""
+    """Tell whether more modules than the largest number may do better: each gains less than counts, and few were tried."""
     means, n = curve.other_samples.mean(axis=0), curve.n_modules
     few = n[-1] - n[at] < _FURTHER * n[at]
     return bool(few and _choosable(curve)[-1] and means[-1] >= means[at])
@@ -267,7 +267,7 @@ def _elbow_verdict(curve: Curve, at: int) -> tuple[str | None, str]:
 
 
 def _doubt(curve: Curve, at: int, n_beyond: IntArray) -> str | None:
-    """What makes a number unclear by whatever rule it was found."""
+    """Reason why a number is unclear by whatever rule it was found, if there is one."""
     if n_beyond[at] < curve.n_modules[at]:
         return "not all modules exceed chance"
     if _copies(curve)[at]:
@@ -278,13 +278,13 @@ def _doubt(curve: Curve, at: int, n_beyond: IntArray) -> str | None:
 
 
 def _below_line(curve: Curve) -> FloatArray:
-    """How far each point lies below the line from no module to the last point."""
+    """Distance of each point below the line from no module to the last point."""
     slope = (curve.loss[-1] - curve.loss_of_none) / curve.n_modules[-1]
     return curve.loss_of_none + slope * curve.n_modules - curve.loss
 
 
 def _slopes(curve: Curve, at: int) -> tuple[float, float]:
-    """How much the loss falls with each module up to a point, and with each one after it (NaN at the last)."""
+    """Fall of the loss with each module up to a point, and with each one after it (NaN at the last)."""
     before = (0, curve.loss_of_none) if at == 0 else (curve.n_modules[at - 1], curve.loss[at - 1])
     falls = float((before[1] - curve.loss[at]) / (curve.n_modules[at] - before[0]))
     if at + 1 == len(curve.loss):
@@ -302,7 +302,7 @@ def _none(curve: Curve, at: int) -> str:
 
 
 def _count(n: int, of: int) -> str:
-    """How many of the modules explain so much."""
+    """Number of modules that explain so much."""
     if of == 1:
         return "it explains" if n else "it does not explain"
     return f"{'all' if n == of else f'{n} of'} {of} explain{'s' if n == 1 else ''}"

@@ -1,4 +1,4 @@
-"""How well modules reproduce the same localities in samples that they were not made from.
+"""Reproduction of the same localities in samples that the modules were not made from.
 
 The samples are split into halves. Both have the same probes, with the nearest half as many members, hence localities at the same
 places that share no sample: what the modules and presences of one half reproduce in the other is no chance correlation. Localities
@@ -62,7 +62,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Replication:
-    """What modules say of samples that they were not made from, with each of k numbers.
+    """Reconstruction of samples that modules were not made from, with each of k numbers.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Replication:
 
     @property
     def strongest(self) -> FloatArray:
-        """What the best module explains with each number, (k,)."""
+        """Largest share that a module explains with each number, (k,)."""
         return np.array([max((float(some.max()) for some in halves), default=0.0) for halves in self.shares])
 
     def n_above(self, least: FloatArray) -> IntArray:

@@ -39,7 +39,7 @@ N_RUNS_OF_NULL: Final = 3
 
 @dataclass(frozen=True)
 class Tried:
-    """What was found with one number of modules.
+    """Runs with one number of modules, and their figures.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class NullFit:
-    """What was found with one number of modules in a null data set; NaN but for ``best`` where it has no correlation.
+    """Fit of a null data set with one number of modules; NaN but for ``best`` where it has no correlation.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ _NOTHING: Final = NullFit(*(float("nan"),) * 4, best=0.0, total=0.0)
 
 
 def quick(options: FitOptions) -> FitOptions:
-    """The same with fewer pilots, for runs whose modules are not kept."""
+    """Take fewer pilots, for runs whose modules are not kept."""
     return replace(options, n_pilots=_N_PILOTS)
 
 
@@ -148,7 +148,7 @@ def fit_nulls(
     n_runs: int,
     total: float,
 ) -> list[list[NullFit]]:
-    """The same numbers of modules in null data, a list for each data set.
+    """Fit null data with the same numbers of modules, a list for each data set.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How many genes a module's list would hold by chance: decoys, shuffled copies of the genes that take part in the fit.
+"""Genes that a module's list would hold by chance: decoys, shuffled copies of the genes that take part in the fit.
 
 A copy has its gene's values, ties and dependence on depth, but nothing to share with others (see
 :mod:`lava_sc.core.nulls.shuffled_genes`). A gene that is no part of a module gets into it no easier than its

@@ -26,7 +26,7 @@ _DECIMALS: Final = 6  # of means, whose last digits depend on the order of the s
 
 @dataclass(frozen=True)
 class DetectionStats:
-    """How well features are measured in each locality.
+    """Statistics of how well features are measured in each locality.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class DetectionStats:
     means: FloatArray
 
     def take(self, features: IntArray) -> DetectionStats:
-        """Those of some features, in this order."""
+        """Take some of the features, in this order."""
         return DetectionStats(self.detected[:, features], self.means[:, features])
 
     def order(self, locality: int, names: IntArray) -> IntArray:

@@ -52,7 +52,7 @@ class Excess:
 
     @classmethod
     def of(cls, columns: IntArray, rho: FloatArray, defined: BoolArray, order: IntArray) -> Excess:
-        """That of a row of C.
+        """Residuals of a row of C.
 
         Parameters
         ----------

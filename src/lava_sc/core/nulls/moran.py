@@ -1,4 +1,4 @@
-"""Whether two variables over overlapping localities correlate more than smooth variables do that have nothing to do with each other.
+"""Test of two variables over overlapping localities against smooth variables that have nothing to do with each other.
 
 Moran spectral randomisation (Wagner and Dray, Methods in Ecology and Evolution 6, 2015), singleton variant: a variable is taken apart into
 waves over the localities, from the broadest to the finest, and every wave keeps its size and gets a random sign. The surrogate is as

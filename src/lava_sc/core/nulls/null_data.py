@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NullData:
-    """Where null correlations come from.
+    """Data that null correlations are made from.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class NullData:
         return self._correlate(members, None)
 
     def moved(self, members: IntArray, C: sparse.csr_matrix) -> NullData:
-        """The same in other localities, of which ``C`` are the correlations of the data."""
+        """Move to other localities, of which ``C`` are the correlations of the data."""
         return replace(self, members=members, floors=least_kept(C))
 
     def correlations(self, seed: int, kind: str = "shuffled_genes") -> sparse.csr_matrix:

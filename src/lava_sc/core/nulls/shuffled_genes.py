@@ -48,7 +48,7 @@ class FeatureNull(Protocol):
 
 @dataclass(frozen=True)
 class Shuffle:
-    """How scores are shuffled.
+    """Shuffle of scores.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ NULLS: Final[dict[str, Callable[[int, FloatArray | None, int], FeatureNull]]] = 
 
 @dataclass(frozen=True)
 class Null:
-    """How null correlations are made.
+    """Null correlations: a shuffle, and the size from which they are kept.
 
     Attributes
     ----------

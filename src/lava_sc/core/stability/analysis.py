@@ -82,7 +82,7 @@ class Analysis:
         return self.null.moved(members, C).correlations(self.null_seeds[k])
 
     def problem(self, C: sparse.csr_matrix) -> Problem:
-        """What is factorised."""
+        """Lay correlations out for the fit."""
         return make_problem(C, min_localities=self.min_localities)
 
     def fit(self, jobs: Sequence[tuple[Problem, int]]) -> list[FittedModules]:

@@ -1,4 +1,4 @@
-"""How alike modules and correlations of repeated analyses are, and which samples a repetition takes (paper, Section 3.1)."""
+"""Similarity of repeated analyses, and the samples that a repetition takes (paper, Section 3.1)."""
 
 from __future__ import annotations
 

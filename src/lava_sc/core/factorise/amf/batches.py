@@ -1,4 +1,4 @@
-"""Where kernels find the rows of a batch: in the problem or, of one in files larger than memory, in a copy of these rows."""
+"""Rows of a batch for the kernels: in the problem or, where its files are larger than memory, in a copy of these rows."""
 
 from __future__ import annotations
 

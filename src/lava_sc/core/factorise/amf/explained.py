@@ -1,4 +1,4 @@
-"""How much of the correlations each module accounts for."""
+"""Share of the correlations that each module accounts for."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _locality(M: FloatArray, c: FloatArray, outside: float, p: FloatArray, tau: 
 
 
 def _merged(M: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same problem with fewer pairs: those that are 0 and in one module only are, together, one pair of that module."""
+    """Merge the pairs that are 0 and in one module only into one pair of that module; the problem stays the same."""
     n_modules = (M > 0).sum(axis=0)
     alone = (n_modules == 1) & (c == 0)
     kept = np.flatnonzero((n_modules > 0) & ~alone)
@@ -217,7 +217,7 @@ def _follow(p, t):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _others(M, p, m, work):  # type: ignore[no-untyped-def]
-    """What all modules but ``m`` reconstruct, into ``work``: all of them, those below 1, those at 1.
+    """Reconstruct by all modules but ``m``, into ``work``: all of them, those below 1, those at 1.
 
     Returns by how much those below 1 can be scaled, 1 when there are none.
     """

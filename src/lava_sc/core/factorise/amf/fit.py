@@ -76,11 +76,11 @@ class StoppingRule:
 
     @property
     def met(self) -> bool:
-        """Whether it has been told to stop."""
+        """Tell whether it has been told to stop."""
         return self._waited >= self._patience
 
     def __call__(self, loss: float) -> bool:
-        """Whether to stop after an epoch with this loss."""
+        """Tell whether to stop after an epoch with this loss."""
         if self._reference is None or loss < self._reference * (1 - self._tol):
             self._reference, self._waited = loss, 0
         else:
@@ -88,7 +88,7 @@ class StoppingRule:
         return self.met
 
     def state(self) -> dict[str, float | None]:
-        """What it remembers."""
+        """State of the rule."""
         return {"reference": self._reference, "waited": self._waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -149,7 +149,7 @@ class Descent:
 
     @property
     def ended(self) -> bool:
-        """Whether there is no epoch to follow."""
+        """Tell whether there is no epoch to follow."""
         return self._stop.met or len(self._losses) >= self._options.max_epochs
 
     def epoch(self) -> float:

@@ -1,4 +1,4 @@
-"""How much the mean absolute error must weigh for reconstructions to be on the scale of the correlations (paper, A.3.1)."""
+"""Search for the weight of the mean absolute error that brings reconstructions to the scale of the correlations (paper, A.3.1)."""
 
 from __future__ import annotations
 

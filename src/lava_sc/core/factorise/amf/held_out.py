@@ -1,4 +1,4 @@
-"""How well modules reproduce localities that they were not made from."""
+"""Reconstruction of localities that modules were not made from."""
 
 from __future__ import annotations
 

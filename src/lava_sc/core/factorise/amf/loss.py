@@ -44,7 +44,7 @@ class BatchLoss:
 
 @dataclass(frozen=True)
 class Quality:
-    """How well presences and modules reproduce the localities.
+    """Quality of presences and modules as a reconstruction of the localities.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ def quality(problem: Problem, P: FloatArray, M: FloatArray, *, nu: float, gamma:
 
 
 def quality_of_sums(problem: Problem, weighted: FloatArray, plain: FloatArray, *, gamma: float) -> Quality:
-    """The same from the row sums of any reconstruction, (ℓ, 5) each, with the weight ν and with 1."""
+    """Quality from the row sums of any reconstruction, (ℓ, 5) each, with the weight ν and with 1."""
     whole, unweighted = (
         batch_loss(sums, problem.locality_weights, n_pairs=problem.n_pairs, gamma=gamma) for sums in (weighted, plain)
     )
@@ -108,7 +108,7 @@ def quality_of_sums(problem: Problem, weighted: FloatArray, plain: FloatArray, *
 
 
 def _all_row_sums(problem: Problem, P: FloatArray, M: FloatArray, weights: Sequence[float]) -> list[FloatArray]:
-    """Those of all localities with each weight of overestimation, in one pass over the localities."""
+    """Row sums of all localities with each weight of overestimation, in one pass over the localities."""
     rows, batches = np.arange(problem.n_localities), Batches(problem)
     found: list[list[FloatArray]] = [[] for _ in weights]
     for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -77,7 +77,7 @@ def refit_presences(
 
 
 def with_pairs_of(C: sparse.csr_matrix, modules: sparse.csr_matrix) -> tuple[Problem, FloatArray]:
-    """What given modules are held against, and the modules (M, J′) float32, over all pairs that either has.
+    """Problem that given modules are held against, and the modules (M, J′) float32, over all pairs that either has.
 
     A pair of a module that correlates nowhere counts: the module overestimates it wherever it is present.
 

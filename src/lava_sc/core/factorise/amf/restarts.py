@@ -45,7 +45,7 @@ _LISTEN: Final = 0.2  # seconds until an interrupt is noticed, where waiting for
 
 @dataclass(frozen=True)
 class Runs:
-    """What :func:`run_many` found.
+    """Runs from different starts, and the best of them.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Runs:
 
 
 def share_threads(n_jobs: int | None, n_runs: int, n_blocks: int) -> tuple[int, int]:
-    """How many runs go side by side, and how many threads each has."""
+    """Numbers of runs side by side and of threads for each."""
     available = resolve_n_jobs(n_jobs)
     side_by_side = min(available, n_runs)
     return side_by_side, max(1, min(available // side_by_side, n_blocks))
@@ -188,7 +188,7 @@ def _run_at_worker(problem: Problem, of: tuple[RunSpec, StateStore | None]) -> t
 
 
 class _RunCollector:
-    """Where runs report and the calling thread listens."""
+    """Queue in which runs report to the calling thread."""
 
     def __init__(self, n_modules: int, n_runs: int, callback: Callback | None, *, keep_all: bool) -> None:
         self.closing = threading.Event()
@@ -200,7 +200,7 @@ class _RunCollector:
         self._n_runs, self._callback, self._keep_all = n_runs, callback, keep_all
 
     def watch(self, k: int, n_epochs: int = 0) -> Callable[[float], None]:
-        """What the fit of run ``k`` calls after each epoch, some of which may be over."""
+        """Callback of the fit of run ``k`` after each epoch, some of which may be over."""
         epochs = itertools.count(n_epochs)
 
         def on_epoch(loss: float) -> None:
@@ -255,7 +255,7 @@ class _RunCollector:
             self._interrupted = True
 
     def _next_event(self, bar: tqdm[object]) -> bool:
-        """Whether it was the end of a run."""
+        """Tell whether it was the end of a run."""
         try:
             event = self._events.get(timeout=_LISTEN)
         except queue.Empty:

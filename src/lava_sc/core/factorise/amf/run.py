@@ -62,7 +62,7 @@ class Run:
 
 
 def canonical(P: FloatArray, M: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The same reconstruction with every module scaled to a largest value of 1, in the order of their total presence.
+    """Scale every module to a largest value of 1, with the same reconstruction, in the order of their total presence.
 
     Presences take up the scale, hence stay in [0, 1]: a presence is the module's strongest reconstructed correlation in
     that locality. Dead modules are left out, but for the strongest one when all are.

@@ -1,4 +1,4 @@
-"""What a fit asks of an engine. The loss and the loop are stated once, for all engines (``loss.py``, ``fit.py``)."""
+"""Protocol of an engine. The loss and the loop are stated once, for all engines (``loss.py``, ``fit.py``)."""
 
 from __future__ import annotations
 

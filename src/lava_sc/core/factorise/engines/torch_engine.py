@@ -186,7 +186,7 @@ def _can_fuse(device: torch.device) -> bool:
 
 
 def _cannot_be_compiled(error: Exception) -> bool:
-    """Whether fused kernels fail for want of a compiler, a driver or a device, before anything has run; not by a mistake of ours."""
+    """Tell whether fused kernels fail for want of a compiler, driver or device, before anything has run, not by a mistake of ours."""
     # Triton's own errors, told by their module, as it need not be there; a missing C compiler and CUDA's errors; a cache that
     # cannot be written; a C compiler that fails; and what it made that cannot be loaded
     expected = RuntimeError, OSError, subprocess.SubprocessError, ImportError

@@ -85,7 +85,7 @@ class AdamStep(NamedTuple):
 
 
 class Kernels(Protocol):
-    """What an engine asks for a chunk, blocks ``first`` to ``last`` of columns. P is (ℓ, M), M (M, columns), padded."""
+    """Kernels for a chunk, blocks ``first`` to ``last`` of columns. P is (ℓ, M), M (M, columns), padded."""
 
     def bytes_per_column(self, n_rows: int, n_modules: int) -> int:
         """Temporary memory that a chunk takes for each of its columns."""
@@ -156,7 +156,7 @@ def adam(moving: Moving, gradient: torch.Tensor, step: AdamStep) -> None:
 
 
 def sums_device(device: torch.device) -> torch.device:
-    """Where sums in float64 are taken: on the host for Apple's devices, which have no such numbers."""
+    """Device for sums in float64: the host in place of Apple's devices, which have no such numbers."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
