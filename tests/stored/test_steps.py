@@ -154,6 +154,7 @@ def test_a_column_is_written_to_an_object_of_its_own() -> None:
         return np.arange(adata.n_obs)
 
     whole = data()
+    whole.uns["n"] = "a note that has the name of the column"
     view = whole[:2]
     count(view)
     assert view.obs["n"].tolist() == [0, 1]

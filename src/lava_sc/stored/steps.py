@@ -67,7 +67,7 @@ def column_step(container: Literal["obs", "var"]) -> Callable[[Callable[P, Any]]
         own(adata)
         getattr(adata, container)[arguments["key_added"]] = found
 
-    return _ritual(write)
+    return _ritual(write, check_name=lambda _, name: checks.column(name))
 
 
 def pipeline(function: Callable[P, None]) -> Callable[P, AnnData | None]:
@@ -76,7 +76,10 @@ def pipeline(function: Callable[P, None]) -> Callable[P, AnnData | None]:
 
 
 def _ritual(
-    write: Callable[[AnnData, Mapping[str, Any], Mapping[str, Any], Any], None], *, in_place: bool = False
+    write: Callable[[AnnData, Mapping[str, Any], Mapping[str, Any], Any], None],
+    *,
+    check_name: Callable[[AnnData, str], None] = check_key,
+    in_place: bool = False,
 ) -> Callable[[Callable[P, Any]], Callable[P, AnnData | None]]:
     def decorate(compute: Callable[P, Any]) -> Callable[P, AnnData | None]:
         computed: Callable[..., Any] = compute
@@ -89,7 +92,7 @@ def _ritual(
             checks.annotated(adata)
             checks.writable(adata, copy=copy)
             if "key_added" in arguments:
-                check_key(adata, arguments["key_added"])
+                check_name(adata, arguments["key_added"])
             params = {name: _kept(value) for name, value in arguments.items() if name not in _NOT_KEPT}
             _resolve(arguments)
             if "device" in params:
