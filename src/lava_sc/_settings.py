@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lava_sc._logging import HINT, logger
 
@@ -39,9 +39,9 @@ class Settings:
         ``"error"``, ``"warning"``, ``"info"``, ``"hint"`` or ``"debug"``, or 0 to 4, as in scanpy.
     """
 
-    # scverse-misc's Settings has this interface, but needs Python 3.12 and pydantic, which would double the time to import
+    # scverse-misc's Settings has this interface, but needs Python 3.12
     n_jobs: int | None
-    device: str
+    device: Literal["auto", "cpu", "cuda", "mps"]
     client: Any
     progress: bool
     verbosity: str

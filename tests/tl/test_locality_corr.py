@@ -319,3 +319,11 @@ def test_noise_keeps_next_to_nothing() -> None:
         X[assigned == i] = generator.permuted(X[assigned == i], axis=0)
     adata.X = X
     assert localities_with_pairs(adata) <= 7  # Binomial(50, 0.05) exceeds it once in 100
+
+
+def test_the_device_of_the_settings(stages: Mapping[str, AnnData]) -> None:
+    """Apple's devices take no products: the CPU does, and no error comes of a setting that is meant for AMF."""
+    for device, used in (("cpu", "cpu"), ("mps", "cpu")):
+        with lava.settings.override(device=device):
+            found = lava.tl.locality_corr(stages["localities"], copy=True)
+        assert found.uns["lava"]["params"]["locality_corr"]["device"] == used

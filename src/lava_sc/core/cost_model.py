@@ -99,12 +99,12 @@ def fit_bytes(n_nonzero: float, n_localities: int, n_columns: float, *, n_module
         Number of runs at a time.
     """
     n_blocks = n_columns / BLOCK + 1
-    target = 4 * n_nonzero + _layout_bytes(n_localities, n_columns)
+    problem = 4 * n_nonzero + _layout_bytes(n_localities, n_columns)
     matrices = (
         (1 + 6 * side_by_side) * 4 * n_modules * n_columns
     )  # best; start, modules, two moments, best epoch, canonical
     sums = 8 * n_blocks * _BATCH * (n_modules + 5) * side_by_side  # by block: gradient and row sums
-    return round(target + matrices + sums)
+    return round(problem + matrices + sums)
 
 
 def _layout_bytes(n_localities: int, n_columns: float) -> int:

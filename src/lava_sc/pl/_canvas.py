@@ -1,4 +1,4 @@
-"""The foreground that all pictures share."""
+"""Tones, dots and frames that all pictures share."""
 
 from __future__ import annotations
 

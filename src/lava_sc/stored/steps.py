@@ -95,8 +95,6 @@ def _ritual(
                 check_name(adata, arguments["key_added"])
             params = {name: _kept(value) for name, value in arguments.items() if name not in _NOT_KEPT}
             _resolve(arguments)
-            if "device" in params:
-                params["device"] = arguments["device"]
             if in_place:
                 adata = arguments["adata"] = adata.copy() if copy else adata
                 with all_or_nothing(adata):
@@ -133,7 +131,7 @@ def _bound(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str
 
 def _resolve(arguments: dict[str, Any]) -> None:
     """Settings in place of execution arguments that are ``None``."""
-    for name in ("n_jobs", "client", "device"):
+    for name in ("n_jobs", "client"):
         if name in arguments and arguments[name] is None:
             arguments[name] = getattr(settings, name)
     if "n_jobs" in arguments:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lava_sc._logging import logger, warn
+from lava_sc._settings import settings
 from lava_sc.core.factorise.amf.fit import FitOptions
 from lava_sc.core.factorise.amf.gamma import sweep_gamma
 from lava_sc.core.factorise.amf.restarts import run_many
@@ -179,7 +180,7 @@ def amf(  # noqa: PLR0913  # every constant of the paper's fit, and where and ho
     (15, 4)
     """
     rng_given, rng = rng, np.random.default_rng(rng)
-    assert device is not None  # that of the settings
+    device = settings.device if device is None else device
     n_localities = load(adata, key, "C").shape[0]
     n_modules = chosen_number(adata, key) if n_modules is None else n_modules
     check_arguments(n_modules, n_localities, nu, gamma, init, n_runs, batch_size, learning_rate)

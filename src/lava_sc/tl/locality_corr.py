@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lava_sc._logging import logger
+from lava_sc._settings import settings
 from lava_sc.core.correlation.locality import locality_correlations
 from lava_sc.core.correlation.measures import MEASURES
 from lava_sc.core.correlation.pair_finders import pair_finder
@@ -153,7 +154,8 @@ def locality_corr(
     >>> adata.uns["lava"]["C"].shape
     (15, 19900)
     """
-    assert device is not None  # that of the settings
+    if device is None:  # products are taken on CUDA or the CPU
+        device = "cpu" if settings.device == "mps" else settings.device
     checks.one_of("method", method, list(MEASURES))
     checks.in_range("max_tie_fraction", max_tie_fraction, 0, 1)
     checks.in_range("fdr", 0.5 if fdr is None else fdr, 0, 1)
@@ -174,6 +176,7 @@ def locality_corr(
         "fdr": fdr,
         "n_genes": int(mask.sum()),
         "mask_var": inputs.mask_param(adata, mask_var),
+        "device": device,
     }
     workers = resolve_client(client)
     options = options_of(adata, params)

@@ -140,14 +140,14 @@ def widen(problem: Problem, columns: IntArray) -> Problem:
 
 
 def over_all_pairs(M: FloatArray, problem: Problem) -> sparse.csr_matrix:
-    """Modules (M, J′) over all pairs, (M, J) CSR: the target's empty columns filled in."""
+    """Modules (M, J′) over all pairs, (M, J) CSR: the problem's empty columns filled in."""
     compact = sparse.csr_matrix(M)
     shape = len(M), problem.n_pairs
     return sparse.csr_matrix((compact.data, problem.columns[compact.indices], compact.indptr), shape=shape)
 
 
 def over_columns(problem: Problem, C: sparse.csr_matrix) -> Problem:
-    """Other correlations (ℓ, J) of the same localities over the columns that the problem has; weights are the target's."""
+    """Other correlations (ℓ, J) of the same localities over the columns that the problem has; weights are the problem's."""
     part = C[:, problem.columns]
     part.sort_indices()
     return _laid_out(part.data, part.indices, part.indptr, problem.columns, problem.n_pairs, problem.locality_weights)

@@ -86,12 +86,12 @@ def project(
         See :func:`lava_sc.core.factorise.amf.presences.project_presences`.
     """
     began = time.perf_counter()
-    target, M = with_pairs_of(C, modules)
+    problem, M = with_pairs_of(C, modules)
     rng = np.random.default_rng(seed)
-    P = project_presences(target, M, nu=nu, gamma=gamma, rng=rng, most_pairs=most_pairs, n_jobs=n_jobs)
+    P = project_presences(problem, M, nu=nu, gamma=gamma, rng=rng, most_pairs=most_pairs, n_jobs=n_jobs)
     seconds = time.perf_counter() - began
-    shares = explained(target, P, M) / max(squares(target), np.finfo(float).tiny)
-    return Projected(P, quality(target, P, M, nu=nu, gamma=gamma), shares, seconds)
+    shares = explained(problem, P, M) / max(squares(problem), np.finfo(float).tiny)
+    return Projected(P, quality(problem, P, M, nu=nu, gamma=gamma), shares, seconds)
 
 
 def explained_by_exchanged(

@@ -44,7 +44,7 @@ class Direction:
     problem
         What is factorised.
     other
-        Correlations of the same localities in the other half, over the target's columns.
+        Correlations of the same localities in the other half, over the problem's columns.
     norms
         (ℓ,) ‖C_i‖ in the other half, over all pairs.
     """

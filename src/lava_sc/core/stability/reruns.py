@@ -74,8 +74,8 @@ def repeat_runs(analysis: Analysis, seeds: Sequence[int]) -> tuple[list[Comparis
         found += _matched(*where, i, analysis.modules, one, null=False)
     references = []
     for k in progress(range(len(analysis.null_seeds)), desc="runs on shuffled genes"):
-        target = analysis.problem(analysis.null_correlations(analysis.null.members, analysis.C, k))
-        runs = analysis.fit([(target, seed) for seed in seeds])
+        problem = analysis.problem(analysis.null_correlations(analysis.null.members, analysis.C, k))
+        runs = analysis.fit([(problem, seed) for seed in seeds])
         best = int(np.argmin([one.loss for one in runs]))
         references.append(runs[best])
         found += _pairwise(*where, dict(enumerate(one.average for one in runs)), null=True)
@@ -171,8 +171,8 @@ class _Repeat:
 def _repeat(analysis: Analysis, C: sparse.csr_matrix, seeds: Sequence[int]) -> _Repeat:
     if not seeds:
         return _Repeat(mean_absolute(C), None)
-    target = analysis.problem(C)
-    runs = analysis.fit([(target, seed) for seed in seeds])
+    problem = analysis.problem(C)
+    runs = analysis.fit([(problem, seed) for seed in seeds])
     return _Repeat(mean_absolute(C), min(runs, key=lambda one: one.loss))
 
 

@@ -48,7 +48,7 @@ def descend_blocks(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     data, indices, block_starts
-        The target.
+        The problem.
     rows, slopes, nu, mae_slope
         See :meth:`lava_sc.core.factorise.engines.protocol.Engine.descend`; float32.
     P, M
